@@ -57,5 +57,7 @@ def run(main: Callable[[list[str] | None], None]) -> None:
         if error.errno is None:
             raise
         where = f"{error.filename}: " if error.filename else ""
-        print(f"error: {where}{error.strerror}: free some space or mend the permissions, then run again", file=sys.stderr)
+        print(
+            f"error: {where}{error.strerror}: free some space or mend the permissions, then run again", file=sys.stderr
+        )
         sys.exit(1)

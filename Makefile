@@ -1,0 +1,39 @@
+# make demo: environment, then the whole workflow on simulated slides. make test: the tests. Needs python3.11 or newer.
+PYTHON ?= $(shell for p in python3.11 python3.12 python3.13 python3; do $$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo $$p; break; }; done)
+CORES ?= all
+LOCK := envs/requirements.lock
+READY := .venv/.ready
+
+.PHONY: demo test lint bench report env lock clean-env
+.DELETE_ON_ERROR:
+
+env: $(READY)
+
+$(READY): $(LOCK) envs/make_environment.sh
+	@test -n "$(PYTHON)" || { echo "error: no python 3.11 or newer found: install one, or say make PYTHON=/path/to/python"; exit 1; }
+	PYTHON=$(PYTHON) sh envs/make_environment.sh
+
+demo: env
+	PATH="$(CURDIR)/.venv/bin:$$PATH" snakemake --cores $(CORES)
+	@echo "table:  results/demo/benchmark.html (also .csv .md .tex)"
+	@echo "report: results/demo/report.html"
+
+test: env
+	.venv/bin/python -m pytest $(PYTEST)
+
+lint: env
+	PATH="$(CURDIR)/.venv/bin:$$PATH" sh tests/lint.sh
+
+bench: env
+	.venv/bin/python -m bench $(BENCH)
+
+report: env
+	PATH="$(CURDIR)/.venv/bin:$$PATH" snakemake --cores $(CORES) report
+
+# The one way in which the lock is made. Needs uv and the package index.
+lock:
+	uv pip compile --universal --python-version 3.11 --generate-hashes --custom-compile-command "make lock" \
+	  envs/requirements.in -o $(LOCK)
+
+clean-env:
+	rm -rf .venv

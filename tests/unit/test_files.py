@@ -1,0 +1,86 @@
+"""Files appear whole or not at all; a user's mistake is one line and exit status 1; seeds depend on their key alone."""
+
+import hashlib
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from chowder import files, seeds
+
+LIBRARY = Path(files.__file__).parents[1]
+
+
+def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path):
+    target = tmp_path / "a.csv"
+    files.write_text(target, "old")
+    with pytest.raises(ValueError, match="stop"), files.atomic(target) as scratch:
+        scratch.write_text("half")
+        raise ValueError("stop")
+    assert target.read_text() == "old"
+    assert [p.name for p in tmp_path.iterdir()] == ["a.csv"]
+
+
+def test_the_scratch_file_has_the_same_suffix_and_folder(tmp_path):
+    with files.atomic(tmp_path / "new" / "b.tar.png") as scratch:
+        assert scratch.suffix == ".png"
+        assert scratch.parent == tmp_path / "new"
+        assert not (tmp_path / "new" / "b.tar.png").exists()
+        scratch.write_bytes(b"x")
+    assert (tmp_path / "new" / "b.tar.png").read_bytes() == b"x"
+
+
+def test_a_block_that_writes_nothing_is_an_error(tmp_path):
+    with pytest.raises(FileNotFoundError), files.atomic(tmp_path / "c.txt"):
+        pass
+
+
+def test_sha256_is_that_of_hashlib(tmp_path):
+    content = bytes(range(256)) * 5000
+    (tmp_path / "d").write_bytes(content)
+    assert files.sha256(tmp_path / "d") == hashlib.sha256(content).hexdigest()
+
+
+def run_program(body):
+    code = f"from chowder.files import UserError, run\ndef main(argv):\n    {body}\nrun(main)\n"
+    return subprocess.run([sys.executable, "-c", code], cwd=LIBRARY, capture_output=True, text=True, check=False)
+
+
+def test_a_users_mistake_is_one_line_and_status_1():
+    result = run_program("raise UserError('slides.csv, line 3: label is wrong')")
+    assert result.returncode == 1
+    assert result.stderr == "error: slides.csv, line 3: label is wrong\n"
+
+
+def test_a_full_disk_is_one_line_and_status_1():
+    result = run_program("raise OSError(28, 'No space left on device', '/x/y.h5')")
+    assert result.returncode == 1
+    assert result.stderr.startswith("error: /x/y.h5: No space left on device")
+    assert result.stderr.count("\n") == 1
+
+
+def test_a_bug_keeps_its_traceback():
+    result = run_program("raise KeyError('bug')")
+    assert result.returncode == 1
+    assert "Traceback" in result.stderr
+
+
+def test_seeds_differ_by_every_part_of_the_key_and_by_type():
+    keys = [
+        (1, "demo", "a"),
+        (2, "demo", "a"),
+        (1, "real", "a"),
+        (1, "demo", "b"),
+        (1, "dem", "oa"),
+        ("1", "demo", "a"),
+    ]
+    assert len({seeds.seed_of(*key) for key in keys}) == len(keys)
+    assert all(0 <= seeds.seed_of(*key) < 2**63 for key in keys)
+
+
+def test_seeds_are_the_same_everywhere():
+    digest = hashlib.sha256(b"int:1802\x1fstr:demo").digest()
+    assert seeds.seed_of(1802, "demo") == int.from_bytes(digest[:8], "big") // 2
+    assert np.array_equal(seeds.generator(7).integers(0, 99, 5), seeds.generator(7).integers(0, 99, 5))

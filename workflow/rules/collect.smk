@@ -1,0 +1,62 @@
+# What a user asks for. `snakemake --cores all` is the rule all.
+
+
+rule all:
+    """Everything: table, figures, report (the default)."""
+    input:
+        f"{RESULTS}/benchmark.html",
+        FIGURES,
+        f"{RESULTS}/report.html",
+    default_target: True
+
+
+rule features:
+    """Feature files of all slides, and their index."""
+    input:
+        expand(f"{RESULTS}/features/{{encoder}}/index.json", encoder=ENCODERS),
+
+
+rule models:
+    """Trained ensembles of every method and split, and their predictions."""
+    input:
+        expand(f"{RESULTS}/predictions/{{encoder}}/{{method}}/{{split}}.csv", encoder=ENCODERS, method=METHODS, split=SPLITS),
+
+
+rule benchmark:
+    """The benchmark table as CSV, Markdown, LaTeX and HTML."""
+    input:
+        expand(f"{RESULTS}/benchmark.{{form}}", form=["csv", "md", "tex", "html"]),
+
+
+rule figures:
+    """The paper's figures as PNG and SVG."""
+    input:
+        FIGURES,
+
+
+rule report:
+    """One HTML file with the table, the figures, their captions and how they were made."""
+    input:
+        f"{RESULTS}/report.html",
+
+
+rule report_html:
+    """Snakemake's own report of the table and figures, written by a second Snakemake that only reads."""
+    input:
+        table=f"{RESULTS}/benchmark.html",
+        figures=FIGURES,
+        captions=REPORT_TEXTS,
+    output:
+        f"{RESULTS}/report.html",
+    log:
+        f"{LOGS}/report_html.log",
+    params:
+        snakefile=near(BASE / "Snakefile"),
+        config=f"{RESULTS}/config.yaml",
+    localrule: True
+    resources:
+        mem_mb=800,
+        runtime=10,
+    shell:
+        "snakemake --snakefile {params.snakefile:q} --configfile {params.config:q} --nolock --report {output:q}"
+        " -- benchmark figures > {log:q} 2>&1"

@@ -1,0 +1,101 @@
+# From predictions and detections to numbers with intervals, and to the table.
+# Needs: predictions/, detections/, annotations. Makes: lesions/, metrics/, benchmark.{csv,md,tex,html}.
+
+
+rule lesions:
+    """The lesions of one test slide by the official evaluation: the tumour mask at level 5, labelled."""
+    input:
+        script=script("lesions"),
+        library=library("lesions"),
+        record=f"{RESULTS}/tissue/{{slide}}.json",
+        annotation=lambda wildcards: annotation(wildcards.slide),
+    output:
+        lesions=f"{RESULTS}/lesions/{{slide}}.npz",
+        table=f"{RESULTS}/lesions/{{slide}}.csv",
+    log:
+        f"{LOGS}/lesions/{{slide}}.log",
+    params:
+        settings=settings("evaluation", seed=config["seed"]),
+    resources:
+        mem_mb=1500,
+        runtime=15,
+    shell:
+        "python {input.script} --slide {wildcards.slide} --record {input.record:q} --annotation {input.annotation:q}"
+        " --settings {params.settings:q} --output {output.lesions:q} --table {output.table:q} > {log:q} 2>&1"
+
+
+rule evaluate:
+    """AUC and FROC of one method, with intervals."""
+    input:
+        script=script("evaluate"),
+        library=library("evaluate"),
+        slides=f"{RESULTS}/slides.csv",
+        predictions=expand(f"{RESULTS}/predictions/{{{{encoder}}}}/{{{{method}}}}/{{split}}.csv", split=SPLITS),
+        detections=expand(f"{RESULTS}/detections/{{{{encoder}}}}/{{{{method}}}}/{{slide}}.csv", slide=FROC_SLIDES),
+        lesions=expand(f"{RESULTS}/lesions/{{slide}}.npz", slide=FROC_SLIDES),
+    output:
+        auc=f"{RESULTS}/metrics/{{encoder}}/{{method}}/auc.json",
+        froc=f"{RESULTS}/metrics/{{encoder}}/{{method}}/froc.json",
+        lesions=f"{RESULTS}/metrics/{{encoder}}/{{method}}/lesions.csv",
+        roc_curve=f"{RESULTS}/metrics/{{encoder}}/{{method}}/roc_curve.csv",
+        froc_curve=f"{RESULTS}/metrics/{{encoder}}/{{method}}/froc_curve.csv",
+    log:
+        f"{LOGS}/evaluate/{{encoder}}/{{method}}.log",
+    benchmark:
+        f"{TIMES}/evaluate/{{encoder}}/{{method}}.tsv"
+    params:
+        settings=settings("evaluation", seed=config["seed"]),
+        predictions=lambda wildcards, input: [f"{split}={path}" for split, path in zip(SPLITS, input.predictions)],
+    resources:
+        mem_mb=2000,
+        runtime=60,
+    shell:
+        "python {input.script} --method {wildcards.method} --slides {input.slides:q}"
+        " --predictions {params.predictions:q} --detections {input.detections:q} --lesions {input.lesions:q}"
+        " --settings {params.settings:q} --auc {output.auc:q} --froc {output.froc:q}"
+        " --lesion-table {output.lesions:q} --roc-curve {output.roc_curve:q} --froc-curve {output.froc_curve:q}"
+        " > {log:q} 2>&1"
+
+
+rule benchmark_table:
+    """The benchmark table: one row a method, the paper's figures beside ours."""
+    input:
+        script=script("benchmark"),
+        library=library("benchmark"),
+        slides=f"{RESULTS}/slides.csv",
+        summary=f"{RESULTS}/tiles/summary.csv",
+        auc=expand(f"{RESULTS}/metrics/{{encoder}}/{{method}}/auc.json", encoder=ENCODERS, method=METHODS),
+        froc=expand(f"{RESULTS}/metrics/{{encoder}}/{{method}}/froc.json", encoder=ENCODERS, method=METHODS),
+        timing=expand(f"{RESULTS}/models/{{encoder}}/{{method}}/timing.json", encoder=ENCODERS, method=METHODS),
+    output:
+        csv=report(f"{RESULTS}/benchmark.csv", caption="../report/table.rst", category="1 Table", labels={"format": "CSV"}),
+        markdown=f"{RESULTS}/benchmark.md",
+        latex=f"{RESULTS}/benchmark.tex",
+        html=report(
+            f"{RESULTS}/benchmark.html", caption="../report/table.rst", category="1 Table", labels={"format": "HTML, sortable"}
+        ),
+    log:
+        f"{LOGS}/benchmark_table.log",
+    params:
+        settings=json.dumps(
+            {
+                "dataset": config["dataset"],
+                "simulated": SIMULATED,
+                "ensemble": config["training"]["members"],
+                "froc_mode": config["evaluation"]["froc_mode"],
+            },
+            sort_keys=True,
+        ),
+        entries=lambda wildcards, input: [
+            f"{encoder}:{method}"
+            for encoder in ENCODERS
+            for method in METHODS
+        ],
+    resources:
+        mem_mb=800,
+        runtime=10,
+    shell:
+        "python {input.script} --entries {params.entries:q} --auc {input.auc:q} --froc {input.froc:q}"
+        " --timing {input.timing:q} --slides {input.slides:q} --summary {input.summary:q}"
+        " --settings {params.settings:q} --csv {output.csv:q} --markdown {output.markdown:q} --latex {output.latex:q}"
+        " --html {output.html:q} > {log:q} 2>&1"

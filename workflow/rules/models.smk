@@ -1,0 +1,130 @@
+# From bags of features to slide predictions and tile scores.
+# Needs: features/<encoder>/index.json, tiles/summary.csv. Makes: splits.json, models/, predictions/, curves/, tile_scores/,
+# detections/. One job trains a method on all splits, so that the features are read once.
+
+
+rule splits:
+    """Which slides train and test: the competition split and stratified folds."""
+    input:
+        script=script("splits"),
+        library=library("splits"),
+        slides=f"{RESULTS}/slides.csv",
+    output:
+        f"{RESULTS}/splits.json",
+    log:
+        f"{LOGS}/splits.log",
+    params:
+        settings=settings("cv", seed=config["seed"]),
+    resources:
+        mem_mb=500,
+        runtime=5,
+    shell:
+        "python {input.script} --slides {input.slides:q} --settings {params.settings:q} --output {output:q}"
+        " > {log:q} 2>&1"
+
+
+rule train:
+    """Train one method on every split and predict the slides left out."""
+    input:
+        script=script("train"),
+        library=library("train"),
+        index=f"{RESULTS}/features/{{encoder}}/index.json",
+        summary=f"{RESULTS}/tiles/summary.csv",
+        slides=f"{RESULTS}/slides.csv",
+        splits=f"{RESULTS}/splits.json",
+    output:
+        models=expand(f"{RESULTS}/models/{{{{encoder}}}}/{{{{method}}}}/{{split}}.pt", split=SPLITS),
+        predictions=expand(f"{RESULTS}/predictions/{{{{encoder}}}}/{{{{method}}}}/{{split}}.csv", split=SPLITS),
+        curves=expand(f"{RESULTS}/curves/{{{{encoder}}}}/{{{{method}}}}/{{split}}.csv", split=SPLITS),
+        timing=f"{RESULTS}/models/{{encoder}}/{{method}}/timing.json",
+    log:
+        f"{LOGS}/train/{{encoder}}/{{method}}.log",
+    benchmark:
+        f"{TIMES}/train/{{encoder}}/{{method}}.tsv"
+    params:
+        settings=settings("training", "baselines", "sample", dataset=config["dataset"], seed=config["seed"]),
+        models=lambda wildcards, output: [f"{split}={path}" for split, path in zip(SPLITS, output.models)],
+        predictions=lambda wildcards, output: [f"{split}={path}" for split, path in zip(SPLITS, output.predictions)],
+        curves=lambda wildcards, output: [f"{split}={path}" for split, path in zip(SPLITS, output.curves)],
+    threads: config["training"]["threads"]
+    resources:
+        mem_mb=2500,
+        runtime=240,
+        gpu=gpus("training"),
+    shell:
+        "python {input.script} --method {wildcards.method} --index {input.index:q} --summary {input.summary:q}"
+        " --slides {input.slides:q} --splits {input.splits:q} --settings {params.settings:q} --threads {threads}"
+        " --models {params.models:q} --predictions {params.predictions:q} --curves {params.curves:q}"
+        " --timing {output.timing:q} > {log:q} 2>&1"
+
+
+rule localise:
+    """Score every tissue tile of the test slides: the lesion scores and the challenge's detection files."""
+    input:
+        script=script("localise"),
+        library=library("localise"),
+        model=f"{RESULTS}/models/{{encoder}}/{{method}}/competition.pt",
+        index=f"{RESULTS}/features/{{encoder}}/index.json",
+        tiles=expand(f"{RESULTS}/tiles/{{slide}}.parquet", slide=TEST),
+    output:
+        scores=expand(f"{RESULTS}/tile_scores/{{{{encoder}}}}/{{{{method}}}}/{{slide}}.parquet", slide=TEST),
+        detections=expand(f"{RESULTS}/detections/{{{{encoder}}}}/{{{{method}}}}/{{slide}}.csv", slide=TEST),
+    log:
+        f"{LOGS}/localise/{{encoder}}/{{method}}.log",
+    benchmark:
+        f"{TIMES}/localise/{{encoder}}/{{method}}.tsv"
+    params:
+        settings=settings("localisation"),
+        scores=f"{RESULTS}/tile_scores/{{encoder}}/{{method}}",
+        detections=f"{RESULTS}/detections/{{encoder}}/{{method}}",
+    resources:
+        mem_mb=2000,
+        runtime=60,
+    shell:
+        "python {input.script} --method {wildcards.method} --model {input.model:q} --index {input.index:q}"
+        " --tiles {input.tiles:q} --settings {params.settings:q} --scores-dir {params.scores:q}"
+        " --detections-dir {params.detections:q} > {log:q} 2>&1"
+
+
+rule split_bias:
+    """Can a model tell the competition's test slides from its training slides? And those of random splits?"""
+    input:
+        script=script("split_bias"),
+        library=library("split_bias"),
+        index=f"{RESULTS}/features/{{encoder}}/index.json",
+        summary=f"{RESULTS}/tiles/summary.csv",
+        slides=f"{RESULTS}/slides.csv",
+    output:
+        f"{RESULTS}/split_bias/{{encoder}}.csv",
+    log:
+        f"{LOGS}/split_bias/{{encoder}}.log",
+    benchmark:
+        f"{TIMES}/split_bias/{{encoder}}.tsv"
+    params:
+        settings=settings("baselines", "sample", dataset=config["dataset"], seed=config["seed"]),
+    resources:
+        mem_mb=2000,
+        runtime=60,
+    shell:
+        "python {input.script} --index {input.index:q} --summary {input.summary:q} --slides {input.slides:q}"
+        " --settings {params.settings:q} --output {output:q} > {log:q} 2>&1"
+
+
+rule ensemble_size:
+    """AUC against the number of networks averaged."""
+    input:
+        script=script("ensemble_size"),
+        library=library("ensemble_size"),
+        predictions=f"{RESULTS}/predictions/{{encoder}}/{{method}}/competition.csv",
+    output:
+        f"{RESULTS}/ensemble_size/{{encoder}}/{{method}}.csv",
+    log:
+        f"{LOGS}/ensemble_size/{{encoder}}/{{method}}.log",
+    params:
+        settings=settings("evaluation", seed=config["seed"]),
+    resources:
+        mem_mb=500,
+        runtime=10,
+    shell:
+        "python {input.script} --predictions {input.predictions:q} --settings {params.settings:q} --output {output:q}"
+        " > {log:q} 2>&1"

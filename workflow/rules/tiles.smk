@@ -1,0 +1,44 @@
+# The tile grid, and how many tiles of each slide a model is trained on.
+# Needs: tissue masks. Makes: tiles/<slide>.parquet, tiles/summary.csv.
+
+
+rule tiles:
+    """Every tissue tile of one slide."""
+    input:
+        script=script("tiles"),
+        library=library("tiles"),
+        mask=f"{RESULTS}/tissue/{{slide}}.png",
+        record=f"{RESULTS}/tissue/{{slide}}.json",
+    output:
+        f"{RESULTS}/tiles/{{slide}}.parquet",
+    log:
+        f"{LOGS}/tiles/{{slide}}.log",
+    params:
+        settings=settings("tiles"),
+    resources:
+        mem_mb=800,
+        runtime=10,
+    shell:
+        "python {input.script} --slide {wildcards.slide} --mask {input.mask:q} --record {input.record:q}"
+        " --settings {params.settings:q} --output {output:q} > {log:q} 2>&1"
+
+
+rule tile_summary:
+    """Tiles and sample size M_S of every slide."""
+    input:
+        script=script("summarise_tiles"),
+        library=library("summarise_tiles"),
+        slides=f"{RESULTS}/slides.csv",
+        tiles=expand(f"{RESULTS}/tiles/{{slide}}.parquet", slide=SLIDES),
+    output:
+        f"{RESULTS}/tiles/summary.csv",
+    log:
+        f"{LOGS}/tile_summary.log",
+    params:
+        settings=settings("sample"),
+    resources:
+        mem_mb=800,
+        runtime=10,
+    shell:
+        "python {input.script} --slides {input.slides:q} --tiles {input.tiles:q} --settings {params.settings:q}"
+        " --output {output:q} > {log:q} 2>&1"

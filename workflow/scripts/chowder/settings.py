@@ -1,0 +1,43 @@
+"""The config, checked: the first thing wrong with it as one line that names the key and says what to do."""
+
+from __future__ import annotations
+
+import difflib
+import os
+from pathlib import Path
+
+from chowder.files import UserError
+
+
+def check(config: dict, schema: str | os.PathLike) -> None:
+    """Raise :class:`UserError` for the first key of ``config`` that ``schema`` (a JSON schema in YAML) refuses."""
+    import jsonschema
+    import yaml
+
+    rules = yaml.safe_load(Path(schema).read_text(encoding="utf-8"))
+    errors = sorted(
+        jsonschema.Draft202012Validator(rules).iter_errors(config), key=lambda e: ([str(p) for p in e.path], e.message)
+    )
+    if errors:
+        raise UserError(f"config: {explain(errors[0])}")
+
+
+def explain(error) -> str:
+    """One line for a ``jsonschema.ValidationError``: the key with its sections, what is wrong, what to do."""
+    key = ".".join(str(part) for part in error.absolute_path)
+    if error.validator == "additionalProperties":
+        known = list(error.schema.get("properties", {}))
+        wrong = next(name for name in error.instance if name not in known)
+        near = difflib.get_close_matches(str(wrong), known, n=1)
+        hint = f"did you mean {near[0]}?" if near else f"known here: {', '.join(known)}"
+        return f"unknown key {f'{key}.' if key else ''}{wrong}: {hint}"
+    if error.validator == "required":
+        missing = next(name for name in error.validator_value if name not in error.instance)
+        return f"key {f'{key}.' if key else ''}{missing} is missing: see config.yaml for its meaning and default"
+    if error.validator == "enum":
+        return f"{key}: {error.instance!r} is not known: use {' or '.join(str(v) for v in error.validator_value)}"
+    if error.validator == "type":
+        wanted = error.validator_value
+        wanted = " or ".join(wanted) if isinstance(wanted, list) else wanted
+        return f"{key}: {error.instance!r} is not of type {wanted}: see config.yaml"
+    return f"{key}: {error.message}: see config.yaml"
