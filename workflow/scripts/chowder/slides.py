@@ -1,0 +1,460 @@
+"""Opening whole slides: what they are (OpenSlide), and their pixels at the speed of libvips.
+
+OpenSlide says what levels a file has and how large a pixel is. Pixels come from libvips' TIFF loader, one
+``Region`` fetched in row-major order, which keeps the last rows of JPEG tiles decoded: each is decoded once for a
+band of tiles, not once for every tile that touches it. What that loader cannot read (other formats, JPEG 2000, tiles
+stored with byte count 0) comes from OpenSlide: the two give equal pixels, and ``Reader.decoder`` says which was used.
+
+Coordinates: level-0 pixels unless said otherwise; images are RGB uint8 (height, width, 3); beyond the edge, and where
+a scanner stored nothing, a slide is white.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import struct
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from chowder.files import UserError
+
+if TYPE_CHECKING:
+    from chowder.tiling import Grid
+
+os.environ.setdefault("VIPS_CONCURRENCY", "1")  # one reader is one thread; the caller decides how many readers
+
+MAX_SIDE = 2**20  # a declared side above 1,048,576 px is no microscope slide
+MAX_AREA = 4e11  # px; 25 x 75 mm at 0.07 um/px
+MAX_TILE = 2**26  # px of one stored tile, which a decoder must hold whole
+MAX_OVERVIEW = 2**28  # px of a thumbnail
+MAX_SOURCE = 2**33  # px of the level that a thumbnail is made from
+PLAUSIBLE_MPP = (0.02, 20.0)  # um/px; 72 dpi, the default of image editors, would be 353
+SAME = 1e-3  # relative difference of um/px below which a level counts as being at the target already
+
+
+@dataclass(frozen=True)
+class SlideInfo:
+    """What a slide is. ``levels`` are (width, height) of each, ``downsamples`` level-0 px per px of each level."""
+
+    path: str
+    width: int
+    height: int
+    mpp: float
+    mpp_source: str
+    levels: tuple[tuple[int, int], ...]
+    downsamples: tuple[float, ...]
+    vendor: str
+
+
+def describe(path: str | os.PathLike, mpp: float | None = None) -> SlideInfo:
+    """Size, um/px, levels and vendor of the slide at ``path``.
+
+    ``mpp`` (um per level-0 px) overrides what the file says. Raises UserError when the file is missing, broken or no
+    slide, when its declared size is absurd, and when nobody says how large a pixel is.
+    """
+    slide = _open(path)
+    try:
+        return _describe(slide, str(path), mpp)
+    finally:
+        slide.close()
+
+
+def _open(path):
+    import openslide
+
+    path = Path(path)
+    if path.is_dir():
+        raise UserError(f"{path}: is a folder, not a slide: give the slide's file")
+    if not path.exists():
+        raise UserError(f"{path}: no such slide: check the column `image` of the slides table")
+    if path.stat().st_size == 0:
+        raise UserError(f"{path}: is empty: fetch the slide again")
+    try:
+        return openslide.OpenSlide(str(path))
+    except openslide.OpenSlideUnsupportedFormatError:
+        raise UserError(
+            f"{path}: is not a slide that OpenSlide reads (or is cut off): fetch it again, or convert it with "
+            "`vips tiffsave IN OUT.tif --tile --pyramid --compression jpeg`"
+        ) from None
+    except openslide.OpenSlideError as error:
+        raise UserError(f"{path}: broken slide ({_first_line(error)}): fetch it again") from None
+
+
+def _describe(slide, path: str, mpp: float | None) -> SlideInfo:
+    properties = slide.properties
+    width, height = slide.dimensions
+    if max(width, height) > MAX_SIDE or width * height > MAX_AREA:
+        raise UserError(f"{path}: claims to be {width} x {height} px, more than any slide: refused, check the file")
+    for level in range(slide.level_count):
+        tile = [int(properties.get(f"openslide.level[{level}].tile-{side}", 0)) for side in ("width", "height")]
+        if tile[0] * tile[1] > MAX_TILE:
+            raise UserError(f"{path}: is stored in tiles of {tile[0]} x {tile[1]} px: refused, convert it first")
+    source = "table"
+    if mpp is None:
+        source = "file"
+        values = [properties.get(f"openslide.mpp-{axis}") for axis in "xy"]
+        if None in values:
+            raise UserError(f"{path}: says nothing about um/px: give it in the column `mpp` of the slides table")
+        x, y = (float(value) for value in values)
+        if not x > 0 or not y > 0 or abs(x / y - 1) > 0.05:
+            raise UserError(
+                f"{path}: pixels of {x:g} x {y:g} um are not square: give the column `mpp` of the slides table"
+            )
+        mpp = (x + y) / 2
+    if not PLAUSIBLE_MPP[0] <= mpp <= PLAUSIBLE_MPP[1]:
+        where = "the slides table" if source == "table" else "the file"
+        raise UserError(
+            f"{path}: {mpp:g} um/px (from {where}) is not a microscope's: give the column `mpp` of the slides table"
+        )
+    downsamples = tuple(
+        _downsample(slide, level, float(slide.level_downsamples[level])) for level in range(slide.level_count)
+    )
+    return SlideInfo(
+        path=path,
+        width=width,
+        height=height,
+        mpp=float(mpp),
+        mpp_source=source,
+        levels=tuple(slide.level_dimensions),
+        downsamples=downsamples,
+        vendor=properties.get("openslide.vendor", ""),
+    )
+
+
+def _downsample(slide, level: int, stated: float) -> float:
+    """The level's true downsample: a whole power of two where size (rounded, or padded to tiles) agrees with one.
+
+    OpenSlide divides the sizes, which is off when a level was padded to whole tiles (Philips, Camelyon-16).
+    """
+    for power in {math.floor(math.log2(stated)), math.ceil(math.log2(stated))}:
+        candidate = 2.0**power
+        fits = True
+        for axis, side in enumerate(("width", "height")):
+            tile = int(slide.properties.get(f"openslide.level[{level}].tile-{side}", 1))
+            true = slide.dimensions[axis] / candidate
+            size = slide.level_dimensions[level][axis]
+            fits &= math.floor(true) <= size <= max(math.ceil(true), math.ceil(true / tile) * tile)
+        if fits:
+            return candidate
+    return stated
+
+
+def _first_line(error: Exception) -> str:
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[-1] if lines else type(error).__name__
+
+
+def _white(rgba: np.ndarray) -> np.ndarray:
+    """RGB of an RGBA image laid on white."""
+    alpha = rgba[..., 3:]
+    if alpha.min() == 255:
+        return np.ascontiguousarray(rgba[..., :3])
+    weight = alpha.astype(np.float32) / 255
+    return np.rint(rgba[..., :3] * weight + 255 * (1 - weight)).astype(np.uint8)
+
+
+class Reader:
+    """The pixels of one slide. Not for sharing between threads: open one in each.
+
+    Attributes
+    ----------
+    info : SlideInfo
+    decoder : str
+        "libvips", "openslide", or "libvips+openslide" when tiles touched parts that only OpenSlide reads.
+    """
+
+    def __init__(self, path: str | os.PathLike, mpp: float | None = None):
+        import pyvips
+
+        pyvips.cache_set_max(0)  # operations are not reused: a cache would only hold memory and stale errors
+        self.path = str(path)
+        self._slide = _open(path)
+        self.info = _describe(self._slide, self.path, mpp)
+        self._pages, self._layout = self._match_pages()
+        self._used: set[str] = set()
+
+    def __enter__(self) -> Reader:
+        return self
+
+    def __exit__(self, *exc) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Let go of the file."""
+        self._slide.close()
+
+    @property
+    def decoder(self) -> str:
+        return "+".join(sorted(self._used)) or ("libvips" if self._pages else "openslide")
+
+    def _match_pages(self) -> tuple[dict[int, int], dict[int, _Stored]]:
+        """TIFF page and stored tiles of every level that libvips can read: same size, tiled, known compression."""
+        pages, layout = {}, {}
+        directories = _directories(self.path)
+        if self.info.vendor not in {"generic-tiff", "aperio", "philips"}:
+            return pages, layout  # other vendors split or overlap what a page holds
+        for level, size in enumerate(self.info.levels):
+            same = [i for i, stored in enumerate(directories) if stored.size == size and stored.tile]
+            if len(same) == 1 and directories[same[0]].compression in _READABLE and directories[same[0]].bits == 8:
+                pages[level] = same[0]
+                layout[level] = directories[same[0]]
+        return pages, layout
+
+    def _image(self, level: int, rows: float = 0):
+        """The level as a lazy libvips RGB image, or None. ``rows``: height of the bands it will be read in."""
+        import pyvips
+
+        if level not in self._pages:
+            return None
+        try:
+            image = pyvips.Image.tiffload(self.path, page=self._pages[level], access="random", fail_on="error")
+        except pyvips.Error:
+            return None
+        if image.format != "uchar" or image.width != self.info.levels[level][0]:
+            return None
+        if image.bands == 4:
+            image = image.flatten(background=255)
+        if image.bands != 3:
+            return None
+        width, height = self._layout[level].tile
+        span = math.ceil(rows / height) + 1
+        if span > 2:  # the loader keeps two rows of tiles; a band that is taller would decode them again and again
+            image = image.tilecache(
+                tile_width=width, tile_height=height, max_tiles=(span + 1) * (image.width // width + 2)
+            )
+        return image
+
+    def _source(self, level: int, x: int, y: int, width: int, height: int) -> np.ndarray:
+        """Pixels of a level from OpenSlide, laid on white; x, y, width, height in px of that level."""
+        stated = self._slide.level_downsamples[level]
+        corner = (round(x * stated), round(y * stated))
+        return _white(np.asarray(self._slide.read_region(corner, level, (width, height))))
+
+    def thumbnail(self, mpp: float) -> np.ndarray:
+        """The whole slide at ``mpp`` um/px: (ceil(height), ceil(width), 3) uint8, white outside.
+
+        Whole px are averaged first, a triangle filter does the rest (less than a factor of two): nothing aliases.
+
+        Pixel (row, column) covers level-0 px [column, column + 1) * mpp / info.mpp, exactly.
+        """
+        info = self.info
+        step = mpp / info.mpp
+        size = (math.ceil(round(info.width / step, 6)), math.ceil(round(info.height / step, 6)))
+        if size[0] * size[1] > MAX_OVERVIEW:
+            raise UserError(f"{self.path}: a {size[0]} x {size[1]} px overview is too large: check its um/px")
+        fine = [i for i, down in enumerate(info.downsamples) if down <= step * (1 + SAME)] or [0]
+        level = max(fine, key=lambda i: info.downsamples[i])
+        if info.levels[level][0] * info.levels[level][1] > MAX_SOURCE:
+            raise UserError(
+                f"{self.path}: has no small level to make an overview from: convert it with `vips tiffsave IN OUT.tif "
+                "--tile --pyramid --compression jpeg`"
+            )
+        scale = step / info.downsamples[level]  # px of the level per px of the thumbnail
+        whole = max(1, math.floor(scale * (1 + SAME)))
+        try:
+            small = self._shrunk(level, whole)
+        except Exception as error:
+            if type(error).__name__ not in {"OpenSlideError", "Error"}:
+                raise
+            raise UserError(
+                f"{self.path}: cannot be read at level {level} ({_first_line(error)}): fetch the slide again"
+            ) from None
+        return _resized(small, 0.0, 0.0, scale / whole, size, "triangle")
+
+    def _shrunk(self, level: int, factor: int) -> np.ndarray:
+        """A whole level, ``factor`` x ``factor`` px averaged into one; a rest at the edge is filled up with white."""
+        import pyvips
+
+        width, height = self.info.levels[level]
+        columns, rows = -(-width // factor), -(-height // factor)
+        image = None if level in self._layout and self._layout[level].sparse.any() else self._image(level, factor)
+        if image is not None:
+            try:
+                image = image.embed(0, 0, columns * factor, rows * factor, extend="background", background=255)
+                image = image.shrink(factor, factor) if factor > 1 else image
+                return np.asarray(image.numpy()).reshape(rows, columns, 3)
+            except pyvips.Error:
+                pass  # OpenSlide has the last word on whether it can be read
+        result = np.empty((rows, columns, 3), np.uint8)
+        deep = max(1, 1024 // factor)
+        for top in range(0, rows, deep):
+            count = min(deep, rows - top)
+            band = np.full((count * factor, columns * factor, 3), 255, np.uint8)
+            real = min(height - top * factor, count * factor)
+            for left in range(0, width, 8192):  # OpenSlide refuses images above 32767 px a side
+                part = min(8192, width - left)
+                band[:real, left : left + part] = self._source(level, left, top * factor, part, real)
+            total = band.reshape(count, factor, columns, factor, 3).sum((1, 3), dtype=np.uint32)
+            result[top : top + count] = (total + factor * factor // 2) // (factor * factor)
+        return result
+
+    def tiles(self, xy: np.ndarray, grid: Grid) -> Iterator[np.ndarray]:
+        """Yield the tiles with upper left corners ``xy`` (n, 2) of ``grid`` as (size, size, 3) uint8, in that order.
+
+        Give them in row-major order: that is what makes it fast. Resampling is Lanczos (three lobes, widened by the
+        reduction, so that nothing aliases) on a grid of px at the target um/px that starts at (0, 0): a tile's pixels
+        don't depend on which others are read. Raises UserError with slide and place when pixels are unreadable.
+        """
+        import pyvips
+
+        level, size, scale = grid.level, grid.size, grid.scale
+        image = self._image(level, size * scale + 8) if scale >= 1 else None
+        lazy = _reduced(image, scale) if image is not None else None
+        region = pyvips.Region.new(lazy) if lazy is not None else None
+        stored = self._layout.get(level)
+        reach = 3 * max(scale, 1.0) + 1 if scale != 1 else 0  # px of the level that the filter sees beyond the tile
+        for x, y in np.asarray(xy).reshape(-1, 2):
+            column, row = round(x / grid.extent), round(y / grid.extent)
+            left, top = column * size * scale, row * size * scale
+            if region is not None and not stored.touches_sparse(left - reach, top - reach, size * scale + 2 * reach):
+                try:
+                    tile = np.frombuffer(region.fetch(column * size, row * size, size, size), np.uint8)
+                    self._used.add("libvips")
+                    yield tile.reshape(size, size, 3)
+                    continue
+                except pyvips.Error:
+                    # a failed tile stays in libvips' cache as black: start anew, and let OpenSlide judge this one
+                    region = pyvips.Region.new(_reduced(self._image(level, size * scale + 8), scale))
+            try:
+                yield self._tile_by_openslide(level, left, top, size, scale)
+            except UserError:
+                raise
+            except Exception as error:
+                if type(error).__name__ != "OpenSlideError":
+                    raise
+                raise UserError(
+                    f"{self.path}: the tile at level-0 px ({x}, {y}) cannot be read from level {level} "
+                    f"({_first_line(error)}): fetch the slide again or leave it out of the slides table"
+                ) from None
+            self._used.add("openslide")
+
+    def _tile_by_openslide(self, level: int, left: float, top: float, size: int, scale: float) -> np.ndarray:
+        if scale == 1:
+            return self._source(level, round(left), round(top), size, size)
+        reach = math.ceil(3 * max(scale, 1.0)) + 1
+        x, y = math.floor(left) - reach, math.floor(top) - reach
+        x, y = max(x, 0), max(y, 0)
+        side = math.ceil(size * scale) + 2 * reach + 1
+        source = self._source(level, x, y, side, side)
+        return _resized(source, left - x, top - y, scale, (size, size), "lanczos")
+
+
+def _resized(source: np.ndarray, left: float, top: float, scale: float, size: tuple[int, int], kind: str) -> np.ndarray:
+    """Resample so that output px (i, j) covers source px [left + i * scale, ...): size (width, height), uint8."""
+    from PIL import Image
+
+    width, height = size
+    right, bottom = left + width * scale, top + height * scale
+    if (left, top) == (0, 0) and abs(scale - 1) < 1e-9 and source.shape[:2] == (height, width):
+        return source
+    need = (math.ceil(bottom - 1e-9), math.ceil(right - 1e-9))
+    if need[0] > source.shape[0] or need[1] > source.shape[1]:
+        fill = ((0, max(0, need[0] - source.shape[0])), (0, max(0, need[1] - source.shape[1])), (0, 0))
+        source = np.pad(source, fill, constant_values=255)
+    method = Image.Resampling.LANCZOS if kind == "lanczos" else Image.Resampling.BILINEAR
+    box = (left, top, min(right, source.shape[1]), min(bottom, source.shape[0]))
+    return np.asarray(Image.fromarray(source).resize(size, method, box=box))
+
+
+def _reduced(image, scale: float):
+    """The libvips image at 1/scale, output px i being centred on source px (i + 0.5) * scale - 0.5, white outside.
+
+    libvips spreads what a whole number of output px leaves over evenly on both ends, which would shift the picture by
+    up to half a px. The image is therefore widened by the few white px that make the rest vanish.
+    """
+    width = image.width + _filler(image.width, scale)
+    height = image.height + _filler(image.height, scale)
+    # room for tiles that reach beyond the edge
+    image = image.embed(0, 0, width, height, extend="background", background=255)
+    if scale != 1:
+        image = image.reducev(scale, kernel="lanczos3").reduceh(scale, kernel="lanczos3")
+    return image
+
+
+def _filler(length: int, scale: float, room: int = 4096) -> int:
+    """White px to add so that length / scale is whole to 1/1000 px (the best of ``room``), at least ``room``."""
+    extra = np.arange(room, 2 * room)
+    total = length + extra
+    rest = np.abs(np.rint(total / scale) * scale - total)
+    return int(extra[np.argmax(rest <= max(1e-3, rest.min()))])
+
+
+# ---- what a TIFF stores -------------------------------------------------------------------------------------------
+
+_READABLE = {1, 5, 7, 8, 32946}  # none, LZW, JPEG, deflate: what every libvips build decodes by itself
+
+
+@dataclass(frozen=True)
+class _Stored:
+    """One TIFF directory: size and tile (width, height), and which tiles (rows, columns) were left empty."""
+
+    size: tuple[int, int]
+    tile: tuple[int, int] | None
+    compression: int
+    bits: int
+    sparse: np.ndarray
+
+    def touches_sparse(self, left: float, top: float, side: float) -> bool:
+        """Whether the square at (left, top), px of this level, reaches into an empty tile."""
+        if not self.sparse.size or not self.sparse.any():
+            return False
+        width, height = self.tile
+        rows = slice(max(0, math.floor(top / height)), max(0, math.floor((top + side) / height) + 1))
+        columns = slice(max(0, math.floor(left / width)), max(0, math.floor((left + side) / width) + 1))
+        return bool(self.sparse[rows, columns].any())
+
+
+def _directories(path: str) -> list[_Stored]:
+    """The directories of a TIFF or BigTIFF, in the order of libvips' pages; [] for other files."""
+    try:
+        with open(path, "rb") as handle:
+            return list(_walk(handle))
+    except (OSError, struct.error, KeyError, IndexError, ValueError):
+        return []
+
+
+_TYPES = {1: "B", 3: "H", 4: "I", 13: "I", 16: "Q"}
+
+
+def _walk(handle) -> Iterator[_Stored]:
+    head = handle.read(16)
+    order = {b"II": "<", b"MM": ">"}[head[:2]]
+    big = struct.unpack(order + "H", head[2:4])[0] == 43
+    entry, pointer, counter = (20, "Q", "Q") if big else (12, "I", "H")
+    wide = struct.calcsize(order + pointer)
+    offset = struct.unpack_from(order + pointer, head, 8 if big else 4)[0]
+    seen = set()
+    while offset and offset not in seen:
+        seen.add(offset)
+        handle.seek(offset)
+        count = struct.unpack(order + counter, handle.read(struct.calcsize(order + counter)))[0]
+        if count > 4096:
+            raise ValueError("not a directory")
+        data = handle.read(count * entry + wide)
+        tags = {}
+        for i in range(count):
+            code, kind = struct.unpack_from(order + "HH", data, i * entry)
+            number = struct.unpack_from(order + pointer, data, i * entry + 4)[0]
+            if code in {256, 257, 258, 259, 322, 323, 325} and kind in _TYPES and number <= 2**24:
+                form = f"{order}{number}{_TYPES[kind]}"
+                length = struct.calcsize(form)
+                raw = data[i * entry + 4 + wide : i * entry + 4 + 2 * wide]
+                if length > wide:
+                    handle.seek(struct.unpack(order + pointer, raw)[0])
+                    raw = handle.read(length)
+                tags[code] = struct.unpack(form, raw[:length])
+        size, tile = (tags[256][0], tags[257][0]), None
+        sparse = np.zeros((0, 0), bool)
+        if 322 in tags and 323 in tags and 325 in tags:
+            tile = (tags[322][0], tags[323][0])
+            shape = (-(-size[1] // tile[1]), -(-size[0] // tile[0]))
+            empty = np.asarray(tags[325]) == 0
+            if empty.size == shape[0] * shape[1]:
+                sparse = empty.reshape(shape)
+        yield _Stored(size, tile, tags.get(259, (1,))[0], max(tags.get(258, (1,))), sparse)
+        offset = struct.unpack_from(order + pointer, data, count * entry)[0]

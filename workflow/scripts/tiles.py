@@ -1,0 +1,48 @@
+"""The tissue tiles of one slide: tissue mask and record in, tile table (parquet) out."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+from chowder import tiling
+from chowder.files import UserError, run
+
+
+def main(argv: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--slide", required=True, help="name of the slide")
+    parser.add_argument("--mask", required=True, help="tissue mask (PNG)")
+    parser.add_argument("--record", required=True, help="record that the tissue step wrote (JSON)")
+    parser.add_argument("--settings", required=True, help="section `tiles` of the config, as JSON")
+    parser.add_argument("--output", required=True, help="tile table to write (parquet)")
+    args = parser.parse_args(argv)
+
+    from PIL import Image
+
+    settings = json.loads(args.settings)
+    record = json.loads(Path(args.record).read_text())
+    info = SimpleNamespace(**{key: record[key] for key in ("width", "height", "mpp", "downsamples")})
+    grid = tiling.grid(info, settings["size"], settings["mpp"], settings["resample"])
+    Image.MAX_IMAGE_PIXELS = None  # the mask is ours
+    try:
+        mask = np.asarray(Image.open(args.mask).convert("L")) > 127
+    except OSError:
+        raise UserError(f"{args.mask}: is no mask: remove it and run the tissue step again") from None
+    table, warning = tiling.tissue_tiles(mask, record["mask_scale"], grid, settings["min_tissue"])
+    if warning:
+        print(f"warning: {args.slide}: {warning}", file=sys.stderr)
+    tiling.write(args.output, table, grid, args.slide)
+    print(
+        f"{args.slide}: {table.num_rows} tiles of {grid.columns} x {grid.rows}; {grid.size} px at "
+        f"{grid.mpp_read * grid.scale:.4f} um/px, read from level {grid.level} at {grid.mpp_read:.4f}",
+        file=sys.stderr,
+    )
+
+
+if __name__ == "__main__":
+    run(main)
