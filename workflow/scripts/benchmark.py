@@ -1,0 +1,58 @@
+"""Gather every method's metrics into benchmark.csv, .md, .tex and .html."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+
+import pandas as pd
+
+from chowder import table
+from chowder.files import run, write_text
+
+
+def main(argv: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--entries", nargs="*", default=[], help="encoder:method, one a row; else the folders of --auc")
+    parser.add_argument(
+        "--auc", type=Path, nargs="+", required=True, help="metrics/<encoder>/<method>/auc.json, one a row"
+    )
+    parser.add_argument("--froc", type=Path, nargs="*", default=[], help="their froc.json, in the same order")
+    parser.add_argument("--timing", type=Path, nargs="*", default=[], help='their {"train_seconds": ...}, same order')
+    parser.add_argument("--slides", type=Path, help="slides table, for the counts")
+    parser.add_argument("--summary", type=Path, help="tiles/summary.csv, for the counts")
+    parser.add_argument(
+        "--settings", type=json.loads, default={}, help="JSON: dataset, simulated, ensemble, froc_mode, confidence"
+    )
+    for name in ("csv", "markdown", "latex", "html"):
+        parser.add_argument(f"--{name}", type=Path, help=f"write the table here as {name}")
+    args = parser.parse_args(argv)
+
+    names = args.entries or [":".join(path.parts[-3:-1]) for path in args.auc]
+    entries = []
+    for name, auc, froc, timing in zip(
+        table.matched(names, len(args.auc), "--entries"),
+        args.auc,
+        table.matched(args.froc, len(args.auc), "--froc"),
+        table.matched(args.timing, len(args.auc), "--timing"),
+        strict=True,
+    ):
+        # The encoder's own name may hold a colon (timm:...), a method's never does.
+        encoder, _, method = name.rpartition(":")
+        entries.append(table.method_entry(auc, froc, timing, encoder=encoder, method=method, settings=args.settings))
+    slides = pd.read_csv(args.slides, dtype={"slide": str}) if args.slides else None
+    summary = pd.read_csv(args.summary, dtype={"slide": str}) if args.summary else None
+    bench = table.build(entries, slides, summary, args.settings)
+    for path, render in (
+        (args.csv, table.to_csv),
+        (args.markdown, table.to_markdown),
+        (args.latex, table.to_latex),
+        (args.html, table.to_html),
+    ):
+        if path:
+            write_text(path, render(bench))
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,29 @@
+"""AUC against R, on the test split and in cross-validation, the paper's values beside ours."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pandas as pd
+
+from chowder import figures, table
+from chowder.files import run
+
+
+def main(argv: list[str] | None = None) -> None:
+    parser = figures.options(__doc__)
+    parser.add_argument("--methods", nargs="+", required=True, help="names, in the order of the files")
+    parser.add_argument(
+        "--auc", type=Path, nargs="+", required=True, help="metrics/<encoder>/<method>/auc.json of each"
+    )
+    args = parser.parse_args(argv)
+
+    rows = []
+    for method, path in zip(args.methods, table.matched(args.auc, len(args.methods), "--auc"), strict=True):
+        encoder = path.resolve().parts[-3]
+        rows.append(table.method_entry(path, None, None, encoder=encoder, method=method, settings=args.settings)[0])
+    figures.save(*figures.auc_against_r(pd.DataFrame(rows)), args.output_stem, figures.About.of(args.settings))
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,49 @@
+"""ROC (left) and FROC (right) of every method in one panel: metrics/... -> figures/curves.{png,svg,csv}."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pandas as pd
+
+from chowder import figures, table
+from chowder.files import run
+
+
+def main(argv: list[str] | None = None) -> None:
+    parser = figures.options(__doc__)
+    parser.add_argument("--methods", nargs="+", required=True, help="names, in the order of the files")
+    parser.add_argument("--auc", type=Path, nargs="+", required=True, help="auc.json of each")
+    parser.add_argument("--froc", type=Path, nargs="*", default=[], help="froc.json of each")
+    parser.add_argument("--roc-curves", type=Path, nargs="+", required=True, help="roc_curve.csv of each")
+    parser.add_argument("--froc-curves", type=Path, nargs="*", default=[], help="froc_curve.csv of each")
+    args = parser.parse_args(argv)
+
+    rows, infos, roc, froc = [], [], [], []
+    for method, auc, score, left, right in zip(
+        args.methods,
+        table.matched(args.auc, len(args.methods), "--auc"),
+        table.matched(args.froc, len(args.methods), "--froc"),
+        table.matched(args.roc_curves, len(args.methods), "--roc-curves"),
+        table.matched(args.froc_curves, len(args.methods), "--froc-curves"),
+        strict=True,
+    ):
+        row, info = table.method_entry(auc, score, None, encoder="", method=method, settings=args.settings)
+        rows.append(row)
+        infos.append(info)
+        roc.append(figures.read_csv(left).assign(method=method))
+        froc.append(figures.read_csv(right).assign(method=method) if right else pd.DataFrame())
+    values = pd.DataFrame(rows).rename(columns=lambda name: name.replace("auc_test", "auc"))
+    reasons = [next((info[key] for info in infos if key in info), "") for key in ("no_froc", "no_test")]
+    drawing = figures.curves(
+        pd.concat(roc),
+        pd.concat(froc),
+        values,
+        reason=f"No FROC: {reasons[0]}" if reasons[0] else "",
+        no_roc=f"No ROC: {reasons[1]}" if reasons[1] else "",
+    )
+    figures.save(*drawing, args.output_stem, figures.About.of(args.settings))
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,39 @@
+"""The tiles of a slide with the highest and the lowest scores, with score and place."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pandas as pd
+
+from chowder import annotations, figures, methods, slides, tiling
+from chowder.files import run
+
+
+def main(argv: list[str] | None = None) -> None:
+    parser = figures.options(__doc__)
+    parser.add_argument("--slide", required=True)
+    parser.add_argument("--method", required=True)
+    parser.add_argument("--image", type=Path, required=True)
+    parser.add_argument("--mpp", default="", help="um/px at level 0, where the file does not know it")
+    parser.add_argument("--tiles", type=Path, required=True)
+    parser.add_argument("--scores", type=Path, required=True)
+    parser.add_argument("--annotation", nargs="*", default=[], help="ASAP XML, to mark the tiles that touch a lesion")
+    args = parser.parse_args(argv)
+
+    grid = tiling.read(args.tiles)[1]
+    r = methods.parse(args.method).r or int(args.settings.get("gallery", 8))
+    tiles = figures.extremes(pd.read_parquet(args.scores), min(r, int(args.settings.get("gallery", 8))))
+    paths = [path for path in args.annotation if path]
+    if paths:
+        tiles = figures.in_lesion(tiles, annotations.read_asap(paths[0]).tumor, grid.extent)
+    order = tiles.sort_values(["y", "x"]).index  # row-major is what reads fast
+    with slides.Reader(args.image, float(args.mpp) if args.mpp else None) as reader:
+        pixels = dict(zip(order, reader.tiles(tiles.loc[order, ["x", "y"]].to_numpy(), grid), strict=True))
+    pictures = [pixels[index] for index in tiles.index]
+    drawing = figures.gallery(args.slide, args.method, tiles, pictures, r, grid.extent * grid.mpp0)
+    figures.save(*drawing, args.output_stem, figures.About.of(args.settings))
+
+
+if __name__ == "__main__":
+    run(main)

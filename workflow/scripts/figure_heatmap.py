@@ -1,0 +1,51 @@
+"""Where the model looked: a slide, its tile scores from white to red, and a detail, lesions outlined in black."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from chowder import annotations, figures, table, tiling
+from chowder.files import run
+
+
+def main(argv: list[str] | None = None) -> None:
+    parser = figures.options(__doc__)
+    parser.add_argument("--slide", required=True)
+    parser.add_argument("--method", required=True)
+    parser.add_argument("--preview", type=Path, required=True, help="thumbnail of the whole slide")
+    parser.add_argument("--record", type=Path, required=True, help="tissue/<slide>.json: width, height, mpp")
+    parser.add_argument("--tiles", type=Path, required=True)
+    parser.add_argument("--scores", type=Path, required=True, help="tile_scores/.../<slide>.parquet")
+    parser.add_argument("--annotation", nargs="*", default=[], help="ASAP XML; none or empty where there is none")
+    parser.add_argument("--scale", choices=("score", "rank"), default="score")
+    parser.add_argument("--image", type=Path, help="the slide itself: the detail is read from it, sharper")
+    args = parser.parse_args(argv)
+
+    from PIL import Image
+
+    record = table.read_json(args.record)
+    grid = tiling.read(args.tiles)[1]
+    paths = [path for path in args.annotation if path]
+    area = annotations.read_asap(paths[0]).tumor if paths else None
+    Image.MAX_IMAGE_PIXELS = None  # a thumbnail of ours, of a known size
+    with Image.open(args.preview) as picture:
+        view = figures.whole(np.asarray(picture.convert("RGB")), record["width"], record["height"], record["mpp"])
+    drawing = figures.heatmap(
+        args.slide,
+        args.method,
+        view,
+        pd.read_parquet(args.scores),
+        grid.extent,
+        record["mpp"],
+        area,
+        scale=args.scale,
+        reader=figures.close_up(args.image, record["mpp"]) if args.image else None,
+    )
+    figures.save(*drawing, args.output_stem, figures.About.of(args.settings))
+
+
+if __name__ == "__main__":
+    run(main)
