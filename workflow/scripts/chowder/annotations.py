@@ -210,7 +210,9 @@ def even_odd(points: np.ndarray) -> tuple[shapely.MultiPolygon, float, bool]:
         return _multipolygon([polygon]), 0.0, False
     try:
         faces = shapely.get_parts(shapely.polygonize([shapely.union_all([shapely.LinearRing(points)])]))
-        inside = [face for face in faces if _crossings(points, *shapely.get_coordinates(face.point_on_surface())[0]) % 2]
+        inside = [
+            face for face in faces if _crossings(points, *shapely.get_coordinates(face.point_on_surface())[0]) % 2
+        ]
         shape = _polygonal(shapely.union_all(inside))
     except shapely.errors.GEOSException:
         shape = _polygonal(shapely.make_valid(polygon))
@@ -270,7 +272,9 @@ def _multipolygon(polygons: Sequence) -> shapely.MultiPolygon:
     return shapely.MultiPolygon([polygon for polygon in polygons if not polygon.is_empty])
 
 
-def tumor_mask(annotation: Annotation | shapely.MultiPolygon, width: int, height: int, downsample: int = 32) -> np.ndarray:
+def tumor_mask(
+    annotation: Annotation | shapely.MultiPolygon, width: int, height: int, downsample: int = 32
+) -> np.ndarray:
     """Rasterise the tumour: bool (ceil(height / downsample), ceil(width / downsample)).
 
     A mask pixel is tumour when its centre, ``((column + 0.5) * downsample, (row + 0.5) * downsample)`` in level-0
@@ -308,7 +312,7 @@ def write_asap(path: str | os.PathLike, polygons: Iterable[Outline], groups: Map
     from xml.etree import ElementTree
 
     polygons = list(polygons)
-    colours = {group: "#f4fa58" for group in dict.fromkeys(outline.group for outline in polygons)} | dict(groups or {})
+    colours = dict.fromkeys((outline.group for outline in polygons), "#f4fa58") | dict(groups or {})
     root = ElementTree.Element("ASAP_Annotations")
     listed = ElementTree.SubElement(root, "Annotations")
     for outline in polygons:
@@ -337,7 +341,9 @@ def _printable(text: str) -> str:
     return "".join(character if character.isprintable() else "?" for character in text)
 
 
-def to_geojson(annotation: Annotation | shapely.MultiPolygon, name: str = "Tumor", colour: str = "#c81e1e") -> dict[str, Any]:
+def to_geojson(
+    annotation: Annotation | shapely.MultiPolygon, name: str = "Tumor", colour: str = "#c81e1e"
+) -> dict[str, Any]:
     """The tumour area as a GeoJSON FeatureCollection that QuPath opens: one annotation object a polygon."""
     import shapely
 
@@ -365,6 +371,15 @@ def tiles_geojson(
     return {"type": "FeatureCollection", "features": features}
 
 
+def tile_outlines(xy: np.ndarray, scores: np.ndarray, extent: float, group: str = "Detection") -> list[Outline]:
+    """Tiles as outlines for :func:`write_asap`, named by rank and score."""
+    corners = np.array([[0, 0], [1, 0], [1, 1], [0, 1]]) * extent
+    return [
+        Outline(f"{rank}: {score:.4g}", group, corner + corners)
+        for rank, (corner, score) in enumerate(zip(np.asarray(xy, dtype=np.float64), scores, strict=True), start=1)
+    ]
+
+
 def _feature(geometry: dict, kind: str, name: str | None, classification: str, colour: str) -> dict[str, Any]:
     rgb = [int(colour[start : start + 2], 16) for start in (1, 3, 5)]
     properties = {"objectType": kind, "classification": {"name": classification, "color": rgb}}
@@ -378,5 +393,7 @@ def write_geojson(path: str | os.PathLike, collection: dict[str, Any]) -> None:
     try:
         text = json.dumps(collection, allow_nan=False)
     except ValueError:
-        raise UserError(f"{path}: a score is NaN or infinite and GeoJSON cannot say so: check the tile scores") from None
+        raise UserError(
+            f"{path}: a score is NaN or infinite and GeoJSON cannot say so: check the tile scores"
+        ) from None
     write_text(path, text + "\n")

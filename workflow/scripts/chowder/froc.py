@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from chowder.files import UserError, atomic
+from chowder.metrics import expanded_tail
 from chowder.seeds import generator
 
 MPP = 0.243
@@ -63,9 +64,7 @@ class Lesions:
         return np.setdiff1d(np.arange(1, len(self.table) + 1), self.itc)
 
 
-def label_lesions(
-    mask: np.ndarray, mpp: float = MPP, downsample: int = DOWNSAMPLE, mode: str = "official"
-) -> Lesions:
+def label_lesions(mask: np.ndarray, mpp: float = MPP, downsample: int = DOWNSAMPLE, mode: str = "official") -> Lesions:
     """Steps 1 and 2 of SPEC section 6: expand by 37.5 um, fill holes, label, find isolated tumour cells.
 
     Parameters
@@ -199,9 +198,7 @@ class SlideHits:
     detections: int = 0
 
 
-def hits(
-    lesions: Lesions | None, detections: np.ndarray | None, slide: str = "", mode: str = "official"
-) -> SlideHits:
+def hits(lesions: Lesions | None, detections: np.ndarray | None, slide: str = "", mode: str = "official") -> SlideHits:
     """Step 3 of SPEC section 6: sort one slide's detections into false positives and hits.
 
     Parameters
@@ -360,13 +357,15 @@ class FrocBootstrap:
     """Resamples of a FROC over slides.
 
     ``scores`` (n,); ``sens`` (n, 6) at :data:`RATES`; ``grid`` (n, len(at)) at the rates asked for. A resample that
-    drew no lesion is NaN. ``interval``, ``sens_interval``, ``band``: percentile limits.
+    drew no lesion is NaN. ``interval``, ``sens_interval``, ``band``: expanded percentile limits
+    (:func:`chowder.metrics.expanded_tail`) for ``units``, the slides with lesions.
     """
 
     scores: np.ndarray
     sens: np.ndarray
     grid: np.ndarray
     confidence: float
+    units: int
 
     def limits(self, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Lower and upper percentile of ``values`` (n, ...) over the resamples, NaN where there is none."""
@@ -374,7 +373,7 @@ class FrocBootstrap:
         if not len(valid):
             nothing = np.full(values.shape[1:], np.nan)
             return nothing, nothing
-        tail = (1 - self.confidence) / 2
+        tail = expanded_tail(self.confidence, self.units)
         low, high = np.quantile(valid, [tail, 1 - tail], axis=0)
         return low, high
 
@@ -474,7 +473,12 @@ def bootstrap_froc(
     rates = np.concatenate([np.asarray(RATES), np.asarray(at, dtype=np.float64)])
     values = _Resampler(chosen, mode).curves(_multiplicities(len(chosen), n, seed), rates)
     sens = values[:, : len(RATES)]
-    return FrocBootstrap(sens.mean(axis=1), sens, values[:, len(RATES) :], confidence)
+    return FrocBootstrap(sens.mean(axis=1), sens, values[:, len(RATES) :], confidence, _units(chosen))
+
+
+def _units(slides: Sequence[SlideHits]) -> int:
+    """Slides with lesions: the sensitivity rests on them."""
+    return sum(len(slide.best) > 0 for slide in slides)
 
 
 @dataclass
@@ -513,7 +517,7 @@ def paired_bootstrap(
     resampled = (a - b)[np.isfinite(a - b)]
     if not len(resampled):
         return Paired(difference, math.nan, math.nan, math.nan)
-    tail = (1 - confidence) / 2
+    tail = expanded_tail(confidence, _units(first))
     low, high = np.quantile(resampled, [tail, 1 - tail])
     side = min((resampled <= 0).sum(), (resampled >= 0).sum())
     return Paired(difference, float(low), float(high), float(min(1.0, 2 * (side + 1) / (len(resampled) + 1))))

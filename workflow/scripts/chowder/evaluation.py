@@ -1,0 +1,589 @@
+"""Reports of a method: from files of predictions, detections and lesions to dicts and rows with intervals.
+
+The numbers come from :mod:`chowder.metrics` and :mod:`chowder.froc`; this module knows the files (docs/evaluation.md).
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import math
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from chowder import annotations, froc, metrics
+from chowder.files import UserError, write_text
+from chowder.localisation import read_detections
+
+LABEL_COLUMNS = ("slide", "label", "area_mm2", "major_axis_um", "itc")
+LESION_COLUMNS = (
+    "slide", "center", "class", "label", "area_mm2", "major_axis_um", "itc", "best_score", "found_at_fps", "mode"
+)  # fmt: skip
+ROC_COLUMNS = ("threshold", "fpr", "tpr", "low", "high")
+FROC_COLUMNS = ("mode", "threshold", "fps", "sensitivity", "low", "high")
+CLASSES = ("itc", "micro", "macro")
+_LABELS = {"0": 0, "1": 1, "0.0": 0, "1.0": 1, "normal": 0, "tumor": 1, "tumour": 1}
+_OFFICIAL_TEST = {f"test_{number:03d}" for number in range(1, 131)} - {"test_049", "test_114"}
+_OFFICIAL_LESIONS = 226
+
+
+# ---------------------------------------------------------------------------------------------------- settings, files
+
+
+@dataclass(frozen=True)
+class Settings:
+    """The section ``evaluation`` of the config."""
+
+    bootstrap: int = 2000
+    confidence: float = 0.95
+    seed: int = 0
+    froc_mode: str = "official"
+
+    @classmethod
+    def of(cls, values: Mapping[str, Any]) -> Settings:
+        """From the section; keys of other stages are passed over."""
+        own = cls(**{key: values[key] for key in cls.__dataclass_fields__ if key in values})
+        if own.froc_mode not in froc.MODES:
+            raise UserError(f"evaluation.froc_mode is '{own.froc_mode}': choose {' or '.join(froc.MODES)}")
+        if own.bootstrap < 1 or not 0 < own.confidence < 1:
+            raise UserError("evaluation: bootstrap must be at least 1, confidence between 0 and 1")
+        return own
+
+    def record(self) -> dict[str, Any]:
+        """For the JSON files."""
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class Slide:
+    """What the evaluation needs of a row of the slides table."""
+
+    slide: str
+    label: int
+    center: str = ""
+    cls: str = ""
+    froc: bool = True  # counts for the FROC: eligible and, where the table has splits, in the test set
+    simulated: bool = False
+    size: tuple[int, int] | None = None
+    mpp: float | None = None
+
+
+def read_json(path: str | os.PathLike) -> dict[str, Any]:
+    """A JSON object from a file."""
+    try:
+        content = json.loads(Path(path).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise UserError(f"{path}: no such file") from None
+    except ValueError as error:
+        raise UserError(f"{path}: not JSON ({error})") from None
+    if not isinstance(content, dict):
+        raise UserError(f"{path}: holds no JSON object")
+    return content
+
+
+def _rows(path: str | os.PathLike, needed: Iterable[str]) -> list[dict[str, str]]:
+    """Rows of a CSV with a header, as text; each slide once."""
+    try:
+        text = Path(path).read_text(encoding="utf-8-sig")
+        rows = [
+            {key: (value or "").strip() for key, value in row.items() if key}
+            for row in csv.DictReader(io.StringIO(text))
+        ]
+    except FileNotFoundError:
+        raise UserError(f"{path}: no such file") from None
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise UserError(f"{path}: not a CSV file ({error})") from None
+    for key in needed:
+        if rows and key not in rows[0]:
+            raise UserError(f"{path}: no column '{key}': the header must have {', '.join(needed)}")
+    if not rows:
+        raise UserError(f"{path}: no rows: it needs a header with {', '.join(needed)} and one row a slide")
+    seen: set[str] = set()
+    for line, row in enumerate(rows, start=2):
+        if row["slide"] in seen:
+            raise UserError(f"{path}, line {line}: slide {row['slide']} is there twice")
+        seen.add(row["slide"])
+    return rows
+
+
+def _number(path: str | os.PathLike, line: int, key: str, text: str) -> float | None:
+    """A number of a cell, None for an empty one."""
+    if not text:
+        return None
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not math.isfinite(value):
+        raise UserError(f"{path}, line {line}: {key} is '{text}', not a number")
+    return value
+
+
+def read_slides(path: str | os.PathLike) -> dict[str, Slide]:
+    """The slides table by slide. Needs slide and label; split, center, class, froc, simulated, width, height, mpp help.
+
+    A slide counts for the FROC unless ``froc`` says 0 or, in a table that has a test split, it is not in it.
+    """
+    rows = _rows(path, ("slide", "label"))
+    has_test = any(row.get("split") == "test" for row in rows)
+    found = {}
+    for line, row in enumerate(rows, start=2):
+        label = _LABELS.get(row["label"].lower())
+        if label is None:
+            raise UserError(f"{path}, line {line}: label is '{row['label']}': write 0 or 1")
+        width, height, mpp = (_number(path, line, key, row.get(key, "")) for key in ("width", "height", "mpp"))
+        found[row["slide"]] = Slide(
+            row["slide"],
+            label,
+            row.get("center", ""),
+            row.get("class", "").lower(),
+            row.get("froc", "") not in ("0", "0.0", "False", "false") and (not has_test or row["split"] == "test"),
+            row.get("simulated", "") in ("1", "1.0", "True", "true"),
+            (int(width), int(height)) if width and height else None,
+            mpp,
+        )
+    return found
+
+
+def read_predictions(path: str | os.PathLike) -> dict[str, tuple[int, float]]:
+    """predictions/<...>/<split>.csv: (label, probability) by slide."""
+    found = {}
+    for line, row in enumerate(_rows(path, ("slide", "label", "probability")), start=2):
+        probability, label = _number(path, line, "probability", row["probability"]), _LABELS.get(row["label"].lower())
+        if probability is None or label is None:
+            raise UserError(f"{path}, line {line}: slide {row['slide']} needs a label (0 or 1) and a probability")
+        found[row["slide"]] = (label, probability)
+    return found
+
+
+def write_json(path: str | os.PathLike, content: Mapping[str, Any]) -> None:
+    """Write JSON; NaN becomes null."""
+
+    def plain(value: Any) -> Any:
+        if isinstance(value, Mapping):
+            return {str(key): plain(item) for key, item in value.items()}
+        if isinstance(value, list | tuple):
+            return [plain(item) for item in value]
+        if isinstance(value, float | np.floating):
+            return float(value) if math.isfinite(value) else None
+        return int(value) if isinstance(value, np.integer) else value
+
+    write_text(path, json.dumps(plain(content), indent=1, allow_nan=False) + "\n")
+
+
+def write_table(path: str | os.PathLike, rows: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> None:
+    """Write rows as CSV with a header, also without a row; NaN and None become empty cells."""
+
+    def cell(value: Any) -> Any:
+        return "" if value is None or (isinstance(value, float) and math.isnan(value)) else value
+
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(columns)
+    writer.writerows([cell(row.get(column)) for column in columns] for row in rows)
+    write_text(path, text.getvalue())
+
+
+# ---------------------------------------------------------------------------------------------------- AUC
+
+
+def auc_report(
+    predictions: Mapping[str, Mapping[str, tuple[int, float]]], slides: Mapping[str, Slide], settings: Settings
+) -> tuple[dict[str, Any], list[dict[str, float]]]:
+    """AUC of the competition split with intervals, of its centres and classes, and of the cross-validation.
+
+    ``predictions``: (label, probability) by slide, by split (``competition``, ``cv1``, ...). Returns the content of
+    auc.json and the rows of roc_curve.csv (none without a competition split that has both classes).
+
+    Raises
+    ------
+    UserError : a prediction about a slide that is not in the table, or with another label.
+    """
+    for split, rows in predictions.items():
+        for slide, (label, _) in rows.items():
+            if slide not in slides:
+                raise UserError(f"predictions of {split}: slide {slide} is not in the slides table")
+            if slides[slide].label != label:
+                raise UserError(
+                    f"predictions of {split}: slide {slide} has label {label}, the table {slides[slide].label}"
+                )
+    report: dict[str, Any] = {"competition": None}
+    curve: list[dict[str, float]] = []
+    if "competition" in predictions:
+        rows = predictions["competition"]
+        whole = _auc_of(rows, settings)
+        if whole["auc"] is None:
+            report["competition_reason"] = whole["reason"]
+        else:
+            centers = sorted({slides[slide].center for slide in rows} - {""})
+            whole["by_center"] = {
+                center: _auc_of({s: row for s, row in rows.items() if slides[s].center == center}, settings)
+                for center in centers
+            }
+            whole["by_class"] = {
+                cls: _auc_of({s: row for s, row in rows.items() if not row[0] or slides[s].cls == cls}, settings)
+                for cls in CLASSES
+                if any(slides[slide].cls == cls for slide in rows)
+            }
+            report["competition"] = whole
+            labels, scores = _arrays(rows)
+            roc = metrics.roc_curve(labels, scores, settings.bootstrap, settings.seed, settings.confidence)
+            parts = zip(roc.thresholds, roc.fpr, roc.tpr, roc.low, roc.high, strict=True)
+            curve = [dict(zip(ROC_COLUMNS, map(float, part), strict=True)) for part in parts]
+    else:
+        report["competition_reason"] = "the slides table has no test split"
+    folds = [
+        {"split": split, **{key: value for key, value in _auc_of(rows, settings).items() if key in _FOLD_KEYS}}
+        for split, rows in predictions.items()
+        if split != "competition"
+    ]
+    values = [fold["auc"] for fold in folds if fold["auc"] is not None]
+    report["cv"] = {
+        "auc_mean": float(np.mean(values)) if values else None,
+        "auc_sd": float(np.std(values, ddof=1)) if len(values) > 1 else None,
+        "folds": folds,
+    }
+    if len(values) < len(folds):
+        report["cv"]["reason"] = f"{len(folds) - len(values)} of {len(folds)} folds have test slides of one class only"
+    elif not folds:
+        report["cv"]["reason"] = "no cross-validation was made"
+    return report, curve
+
+
+_FOLD_KEYS = ("auc", "slides", "positives", "reason")
+
+
+def _arrays(rows: Mapping[str, tuple[int, float]]) -> tuple[np.ndarray, np.ndarray]:
+    """Labels and scores, in the order of the slides' names, so that intervals do not depend on a file's order."""
+    ordered = [rows[slide] for slide in sorted(rows)]
+    return np.array([label for label, _ in ordered], dtype=int), np.array([score for _, score in ordered], dtype=float)
+
+
+def _auc_of(rows: Mapping[str, tuple[int, float]], settings: Settings) -> dict[str, Any]:
+    labels, scores = _arrays(rows)
+    counts = {"slides": len(labels), "positives": int(labels.sum())}
+    if counts["positives"] in (0, counts["slides"]):
+        only = "tumour" if counts["positives"] else "normal"
+        return {"auc": None, "reason": f"all {counts['slides']} slides are {only}: no AUC", **counts}
+    interval = metrics.bootstrap_auc(labels, scores, settings.bootstrap, settings.seed, settings.confidence)
+    low, high = metrics.delong_interval(labels, scores, settings.confidence)
+    return {
+        "auc": metrics.auc(labels, scores),
+        "low": interval.low,
+        "high": interval.high,
+        "delong_low": low,
+        "delong_high": high,
+        **counts,
+    }
+
+
+# ---------------------------------------------------------------------------------------------------- FROC
+
+
+def lesions_of(
+    annotation: str | os.PathLike | None, width: int, height: int, mpp: float | None, settings: Mapping[str, Any]
+) -> froc.Lesions:
+    """Lesions of a slide of ``width`` x ``height`` level-0 pixels from its ASAP annotation (None: normal slide).
+
+    ``settings``: ``froc_mpp``, um per level-0 pixel (0.243, as the official evaluation), or ``slide`` for ``mpp``.
+    """
+    spacing = settings.get("froc_mpp", froc.MPP)
+    if spacing == "slide":
+        if mpp is None:
+            raise UserError(
+                "evaluation.froc_mpp is 'slide', but this slide's mpp is not known: give it in the slides table"
+            )
+        spacing = mpp
+    if isinstance(spacing, bool) or not isinstance(spacing, int | float):
+        raise UserError(f"evaluation.froc_mpp is {spacing!r}: give um/px (official: 0.243) or 'slide'")
+    if annotation is None:
+        empty = np.zeros((math.ceil(height / froc.DOWNSAMPLE), math.ceil(width / froc.DOWNSAMPLE)), dtype=bool)
+        return froc.label_lesions(empty, float(spacing))
+    outlines = annotations.read_asap(annotation, (int(width), int(height)))
+    lesions = froc.label_lesions(annotations.tumor_mask(outlines, width, height, froc.DOWNSAMPLE), float(spacing))
+    repaired = [f"{annotation}: polygon '{name}' crosses itself: repaired" for name in outlines.repaired]
+    lesions.warnings = outlines.warnings + repaired
+    return lesions
+
+
+def detection_files(folder: str | os.PathLike, slides: Mapping[str, Slide]) -> dict[str, Path]:
+    """The challenge CSVs of a folder by slide; names may differ from the table's in case."""
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise UserError(f"{folder}: no such folder: give the one that holds <slide>.csv")
+    names = {slide.lower(): slide for slide in slides}
+    found = {names[path.stem.lower()]: path for path in sorted(folder.glob("*.csv")) if path.stem.lower() in names}
+    if not any(slides[slide].froc for slide in found):
+        raise UserError(
+            f"{folder}: no <slide>.csv of a slide that counts for the FROC: check the names against the table"
+        )
+    return found
+
+
+def lesions_from_annotations(
+    folder: str | os.PathLike, slides: Mapping[str, Slide], detections: Sequence[Mapping[str, Path]], settings: Mapping
+) -> dict[str, froc.Lesions]:
+    """Lesions of the tumour slides from ``<slide>.xml`` in a folder.
+
+    A slide whose table row has no width and height gets a grid that holds its outlines and all its detections.
+    """
+    folder = Path(folder)
+    files = {path.stem.lower(): path for path in sorted(folder.glob("*.xml"))}
+    found = {}
+    for slide in slides.values():
+        if not (slide.froc and slide.label):
+            continue
+        path = files.get(slide.slide.lower())
+        if path is None:
+            raise UserError(f"{folder}: no {slide.slide}.xml: give its annotation, or froc 0 in the slides table")
+        size = slide.size
+        if size is None:
+            reach = [points.max(axis=0) for o in annotations.read_asap(path).polygons if len(points := o.points)]
+            read = [read_detections(files[slide.slide])[:, 1:] for files in detections if slide.slide in files]
+            reach += [table.max(axis=0) for table in read if len(table)]
+            # room to spare, so that no lesion touches an edge that is not the slide's
+            size = tuple(int(side) + 64 * froc.DOWNSAMPLE for side in np.max([[0, 0], *reach], axis=0))
+        found[slide.slide] = lesions_of(path, *size, slide.mpp, settings)
+    return found
+
+
+def slide_hits(
+    slides: Mapping[str, Slide],
+    detections: Mapping[str, Path],
+    lesions: Mapping[str, froc.Lesions],
+    mode: str,
+    cache: dict[str, np.ndarray] | None = None,
+) -> list[froc.SlideHits]:
+    """Hits of every slide that counts for the FROC, by name. ``cache``: keeps what was read for the other mode."""
+    cache = {} if cache is None else cache
+    found = []
+    for slide in sorted(name for name, row in slides.items() if row.froc):
+        path = detections.get(slide)
+        if path is not None and slide not in cache:
+            cache[slide] = read_detections(path)
+        try:
+            found.append(froc.hits(lesions.get(slide), cache[slide] if path is not None else None, slide, mode))
+        except UserError as error:
+            raise UserError(f"{path}: {error}") from None
+    return found
+
+
+def _lesions(slides: Mapping[str, Slide], lesions: Mapping[str, Path | froc.Lesions]) -> dict[str, froc.Lesions]:
+    """Lesions of the slides that count, read where they are files; a tumour slide must have some file."""
+    found = {}
+    for name, row in slides.items():
+        if not row.froc:
+            continue
+        if name in lesions:
+            one = lesions[name]
+            found[name] = one if isinstance(one, froc.Lesions) else froc.load(one)
+        elif row.label:
+            raise UserError(f"slide {name} counts for the FROC but has no lesion file: make it, or set its froc to 0")
+    return found
+
+
+def froc_report(
+    slides: Mapping[str, Slide],
+    detections: Mapping[str, Path],
+    lesions: Mapping[str, Path | froc.Lesions],
+    settings: Settings,
+) -> tuple[dict[str, Any], list[dict], list[dict]]:
+    """FROC in both modes with intervals, by centre and class.
+
+    ``detections`` and ``lesions`` by slide. Returns the content of froc.json, and the rows of froc_curve.csv and of
+    lesions.csv in ``settings.froc_mode``. A class is its slides together with all normal ones.
+    """
+
+    def unavailable(reason: str) -> tuple[dict[str, Any], list[dict], list[dict]]:
+        nothing = {
+            "slides": 0,
+            "lesions": 0,
+            "itc": 0,
+            "detections": 0,
+            "by_center": {},
+            "by_class": {},
+            "warnings": [],
+        }
+        return {"available": False, "reason": reason, "official": None, "corrected": None, **nothing}, [], []
+
+    names = sorted(name for name, row in slides.items() if row.froc)
+    if not names:
+        return unavailable("no test slide counts for the lesion evaluation")
+    if not lesions:
+        return unavailable("the test slides have no lesion annotations")
+    if not any(name in detections for name in names):
+        return unavailable("there are no detections")
+    read = _lesions(slides, lesions)
+    if not any(len(one.counted) for one in read.values()):
+        return unavailable("the annotations of the test slides hold no lesion that is more than isolated tumour cells")
+    cache: dict[str, np.ndarray] = {}
+    hits = {mode: slide_hits(slides, detections, read, mode, cache) for mode in froc.MODES}
+    curves = {mode: froc.froc(hits[mode], mode) for mode in froc.MODES}
+    report: dict[str, Any] = {"available": True, "reason": ""}
+    report |= {mode: _froc_of(hits[mode], mode, settings) for mode in froc.MODES}
+    counted = curves["corrected"]
+    report |= {key: getattr(counted, key) for key in ("slides", "lesions", "itc", "detections")}
+    if set(names) == _OFFICIAL_TEST and not any(slides[name].simulated for name in names):
+        report["expected_lesions"] = _OFFICIAL_LESIONS  # SPEC section 6: +-2 by rasteriser
+    report["without_result_file"] = [one.slide for one in hits["official"] if not one.submitted]
+    groups = {
+        "by_center": {
+            center: [name for name in names if slides[name].center == center]
+            for center in sorted({slides[name].center for name in names} - {""})
+        },
+        "by_class": {
+            cls: [name for name in names if slides[name].cls == cls or not slides[name].label]
+            for cls in CLASSES
+            if any(slides[name].cls == cls for name in names)
+        },
+    }
+    for key, members in groups.items():
+        report[key] = {group: _froc_of_group(hits, chosen, settings) for group, chosen in members.items()}
+    report["warnings"] = _froc_warnings(slides, read, cache, report)
+    mode = settings.froc_mode
+    return (
+        report,
+        _curve_rows(hits[mode], curves[mode], settings),
+        _lesion_rows(slides, read, hits[mode], curves[mode], mode),
+    )
+
+
+def _froc_of(hits: Sequence[froc.SlideHits], mode: str, settings: Settings) -> dict[str, Any]:
+    curve = froc.froc(hits, mode)
+    sample = froc.bootstrap_froc(hits, settings.bootstrap, settings.seed, settings.confidence, mode)
+    low, high = sample.interval
+    limits = sample.sens_interval
+
+    def text(rate: float) -> str:
+        return f"{rate:g}"
+
+    return {
+        "score": curve.score,
+        "low": low,
+        "high": high,
+        "sens_at": {text(rate): value for rate, value in curve.sens_at.items()},
+        "sens_at_low": {text(rate): limits[rate][0] for rate in froc.RATES},
+        "sens_at_high": {text(rate): limits[rate][1] for rate in froc.RATES},
+        "slides": curve.slides,
+        "lesions": curve.lesions,
+    }
+
+
+def _froc_of_group(
+    hits: Mapping[str, Sequence[froc.SlideHits]], names: Sequence[str], settings: Settings
+) -> dict[str, Any]:
+    content: dict[str, Any] = {"slides": len(names)}
+    for mode, every in hits.items():
+        part = froc.subset(every, names)
+        content["lesions"] = sum(len(one.best) for one in part)
+        content["itc"] = sum(one.itc for one in part)
+        usable = content["lesions"] and (mode == "corrected" or any(one.submitted for one in part))
+        content[mode] = _froc_of(part, mode, settings) if usable else None
+        if not usable:
+            content["reason"] = (
+                "no lesion among these slides" if not content["lesions"] else "no result file among them"
+            )
+    return content
+
+
+def _froc_warnings(slides, lesions, tables, report) -> list[str]:
+    found = [warning for one in lesions.values() for warning in one.warnings]
+    without = [name for name, one in lesions.items() if slides[name].label and not len(one.table)]
+    if without:
+        found.append(f"tumour slides without any annotated tumour pixel: {', '.join(without)}")
+    marked = [name for name, one in lesions.items() if not slides[name].label and len(one.table)]
+    if marked:
+        found.append(f"slides labelled normal that have annotated lesions: {', '.join(marked)}")
+    if any((table[:, 0] < 0).any() for table in tables.values()):
+        found.append("some scores are below 0: official mode then counts missed lesions as found; map them to (0, 1)")
+    if report["without_result_file"]:
+        found.append(f"no result file for {len(report['without_result_file'])} slides: official mode leaves them out")
+    return found
+
+
+def _curve_rows(hits: Sequence[froc.SlideHits], curve: froc.Froc, settings: Settings) -> list[dict]:
+    """The corners of the curve, each with the limits of the sensitivity at its rate."""
+    chosen = froc.corners(curve)
+    fps = curve.fps[chosen]
+    mode = settings.froc_mode
+    sample = froc.bootstrap_froc(hits, settings.bootstrap, settings.seed, settings.confidence, mode, at=fps)
+    low, high = sample.band
+    parts = zip(curve.thresholds[chosen], fps, curve.sensitivity[chosen], low, high, strict=True)
+    return [{"mode": mode} | dict(zip(FROC_COLUMNS[1:], map(float, part), strict=True)) for part in parts]
+
+
+def _lesion_rows(slides, lesions, hits, curve: froc.Froc, mode: str) -> list[dict]:
+    """One row a label: where it is, how large, its best score and the rate of false positives at which it is found."""
+    rows = []
+    for one in hits:
+        best = dict(zip(one.labels.tolist(), one.best.tolist(), strict=True))
+        about = {"slide": one.slide, "center": slides[one.slide].center, "class": slides[one.slide].cls, "mode": mode}
+        for row in lesions[one.slide].table if one.slide in lesions else ():
+            score = best.get(row["label"], -math.inf)
+            found = {"best_score": score if math.isfinite(score) else None, "found_at_fps": froc.found_at(curve, score)}
+            rows.append(about | row | found)
+    return rows
+
+
+def compare(
+    slides: Mapping[str, Slide],
+    first: Mapping[str, Path],
+    second: Mapping[str, Path],
+    lesions: Mapping[str, Path | froc.Lesions],
+    settings: Settings,
+) -> dict[str, Any]:
+    """Paired bootstrap of two folders' FROC scores, in both modes: difference (first less second), interval, p."""
+    read = _lesions(slides, lesions)
+    return {
+        mode: asdict(
+            froc.paired_bootstrap(
+                slide_hits(slides, first, read, mode),
+                slide_hits(slides, second, read, mode),
+                settings.bootstrap,
+                settings.seed,
+                settings.confidence,
+                mode,
+            )
+        )
+        for mode in froc.MODES
+    }
+
+
+# ---------------------------------------------------------------------------------------------------- for the log
+
+
+def _estimate(part: Mapping[str, Any], key: str) -> str:
+    return f"{part[key]:.4f} [{part['low']:.4f}, {part['high']:.4f}]"
+
+
+def froc_summary(report: Mapping[str, Any]) -> list[str]:
+    """Lines for the log."""
+    if not report["available"]:
+        return [f"FROC: none, {report['reason']}"]
+    lines = [f"FROC, {mode}: {_estimate(report[mode], 'score')}" for mode in froc.MODES]
+    lines.append(
+        f"{report['lesions']} lesions and {report['itc']} isolated tumour cells on {report['slides']} slides, "
+        f"{report['detections']} detections"
+    )
+    if report.get("expected_lesions"):
+        lines.append(f"official test set: {report['expected_lesions']} lesions expected, {report['lesions']} found")
+    for mode, against in report.get("against", {}).items():
+        lines.append(
+            f"difference, {mode}: {against['difference']:.4f} [{against['low']:.4f}, {against['high']:.4f}], "
+            f"p = {against['p']:.3g}"
+        )
+    return lines + [f"warning: {warning}" for warning in report["warnings"]]
+
+
+def summary(method: str, auc: Mapping[str, Any], report: Mapping[str, Any]) -> list[str]:
+    """Lines for the log of a method."""
+    test = auc["competition"]
+    line = f"AUC, test: {_estimate(test, 'auc')}" if test else f"AUC, test: none, {auc['competition_reason']}"
+    cv = auc["cv"]["auc_mean"]
+    return [f"{method}:", line, f"AUC, cross-validation: {cv if cv is None else round(cv, 4)}", *froc_summary(report)]

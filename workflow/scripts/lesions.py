@@ -1,0 +1,40 @@
+"""The lesions of one slide for the FROC: annotation -> tumour mask at level 5 -> labels (npz) and a table (csv)."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from pathlib import Path
+
+from chowder import evaluation, froc
+from chowder.files import UserError, run
+
+
+def main(argv: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--slide", required=True)
+    parser.add_argument("--record", type=Path, required=True, help="tissue/<slide>.json: width, height, mpp")
+    parser.add_argument("--annotation", nargs="?", default="", const="", help="ASAP XML; empty for a normal slide")
+    parser.add_argument("--settings", type=json.loads, default={}, help="JSON: froc_mpp (0.243 or slide)")
+    parser.add_argument("--output", type=Path, required=True, help="<slide>.npz")
+    parser.add_argument("--table", type=Path, required=True, help="<slide>.csv, one row a label")
+    args = parser.parse_args(argv)
+
+    record = evaluation.read_json(args.record)
+    try:
+        width, height, mpp = record["width"], record["height"], record.get("mpp")
+    except KeyError as key:
+        raise UserError(f"{args.record}: {key} is missing: make it again with tissue.py") from None
+    lesions = evaluation.lesions_of(args.annotation or None, width, height, mpp, args.settings)
+    froc.save(args.output, lesions)
+    evaluation.write_table(
+        args.table, [{"slide": args.slide, **row} for row in lesions.table], evaluation.LABEL_COLUMNS
+    )
+    for warning in lesions.warnings:
+        print(f"warning: {warning}", file=sys.stderr)
+    print(f"{args.slide}: {len(lesions.counted)} lesions, {len(lesions.itc)} isolated tumour cells", file=sys.stderr)
+
+
+if __name__ == "__main__":
+    run(main)
