@@ -192,6 +192,10 @@ class Reader:
     def decoder(self) -> str:
         return "+".join(sorted(self._used)) or ("libvips" if self._pages else "openslide")
 
+    def decoders_reset(self) -> None:
+        """Forget which decoders were used so far, so that ``decoder`` speaks of what comes."""
+        self._used.clear()
+
     def _match_pages(self) -> tuple[dict[int, int], dict[int, _Stored]]:
         """TIFF page and stored tiles of every level that libvips can read: same size, tiled, known compression."""
         pages, layout = {}, {}

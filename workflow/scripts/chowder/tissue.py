@@ -17,7 +17,10 @@ from chowder.files import UserError
 BLACK = 12  # grey level up to which a pixel is black padding (JPEG blurs 0)
 GLASS_OD = 0.12  # mean optical density (log10) below which a pixel can be glass
 STAIN_STEP = 0.05  # least difference in saturation between tissue and glass for Otsu's answer to be believed
-STAIN_HUES = (0.36, 0.72)  # H&E on the scale from green (250 to 380 degrees): a threshold in here parts stain from stain
+STAIN_HUES = (
+    0.36,
+    0.72,
+)  # H&E on the scale from green (250 to 380 degrees): a threshold in here parts stain from stain
 LOW_HUE = 0.30  # hue threshold used instead: 228 degrees, bluer than haematoxylin
 FALLBACK_SATURATION = 0.07
 FALLBACK_OD = 0.06  # above the glass
@@ -134,7 +137,9 @@ def _saturation(saturation, density, valid, result: Tissue):
         result.warnings.append(f"saturation's Otsu threshold {threshold:.3f} parts glass from glass")
         return None, None
     if np.median(density[low]) > GLASS_OD and np.median(saturation[low]) > FALLBACK_SATURATION:
-        result.warnings.append(f"saturation's Otsu threshold {threshold:.3f} parts tissue from tissue: no glass in view")
+        result.warnings.append(
+            f"saturation's Otsu threshold {threshold:.3f} parts tissue from tissue: no glass in view"
+        )
         return None, None
     result.thresholds["saturation"] = threshold
     return upper, threshold

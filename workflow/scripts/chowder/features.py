@@ -1,0 +1,494 @@
+"""Feature files: embedding a shard of slides, and the layout that training reads.
+
+A file holds ``features`` (n, P) float16 and ``coords`` (n, 2) int32 (level-0 x, y of a tile's upper left corner),
+the names and shapes that CLAM and TRIDENT use, with everything that made them in the root attributes. Bytes are the
+same on every run: no time stamps, fixed order.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import sys
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from chowder import tiling
+from chowder.files import UserError, atomic, sha256
+from chowder.progress import Progress
+
+if TYPE_CHECKING:
+    import torch
+
+    from chowder.encoders import Encoder
+
+CHUNK_ROWS = 1024
+CODE = ("slides", "tiling", "encoders", "features")  # the modules that decide what a feature is
+BAND_TILES = 128  # tiles that one reading task takes, at least; it ends where a row of tiles ends
+
+
+@dataclass(frozen=True)
+class Item:
+    """One slide to embed: its name, image file, tile table, and um/px when the file does not say it."""
+
+    slide: str
+    image: str
+    tiles: str
+    mpp: float | None = None
+
+
+# ---- feature files ------------------------------------------------------------------------------------------------
+
+
+def write(path: str | os.PathLike, features: np.ndarray, coords: np.ndarray, attributes: dict) -> None:
+    """Write features (n, P) as float16 and coords (n, 2) as int32; ``attributes`` go to the root group."""
+    import h5py
+
+    features, coords = np.asarray(features), np.asarray(coords)
+    if features.ndim != 2 or coords.shape != (len(features), 2):
+        raise UserError(f"{path}: features {features.shape} and coords {coords.shape} do not belong together")
+    with np.errstate(over="ignore"):
+        half = features.astype(np.float16)
+    bad = np.flatnonzero(~np.isfinite(half).all(1))
+    if bad.size:
+        x, y = coords[bad[0]]
+        raise UserError(
+            f"{path}: {bad.size} tiles have features that are no numbers or exceed float16 (first: tile at level-0 px "
+            f"({x}, {y})): check the encoder's weights, or set embedding.precision to fp32"
+        )
+    with atomic(path) as scratch, h5py.File(scratch, "w") as file:
+        chunks = (min(CHUNK_ROWS, max(1, len(half))), half.shape[1])
+        file.create_dataset("features", data=half, chunks=chunks, track_times=False)
+        file.create_dataset("coords", data=coords.astype(np.int32), track_times=False)
+        for key in sorted(attributes):
+            file.attrs[key] = attributes[key]
+
+
+def read(path: str | os.PathLike, rows: np.ndarray | slice | None = None) -> tuple[np.ndarray, np.ndarray]:
+    """Features (n, P) float16 and coords (n, 2) int32 of a feature file; ``rows`` selects some of them."""
+    import h5py
+
+    try:
+        with h5py.File(path, "r") as file:
+            features, coords = file["features"][:], file["coords"][:]
+    except (OSError, KeyError):
+        raise UserError(f"{path}: is no feature file (or not whole): remove it and embed the slide again") from None
+    return (features, coords) if rows is None else (features[rows], coords[rows])
+
+
+def attributes(path: str | os.PathLike) -> dict:
+    """Root attributes of a feature file, with ``tiles`` (n) and ``dim`` (P)."""
+    import h5py
+
+    try:
+        with h5py.File(path, "r") as file:
+            shape = file["features"].shape
+            if file["coords"].shape != (shape[0], 2):
+                raise KeyError("coords")
+            plain = {key: value.item() if hasattr(value, "item") else value for key, value in file.attrs.items()}
+            return plain | {"tiles": shape[0], "dim": shape[1]}
+    except (OSError, KeyError):
+        raise UserError(f"{path}: is no feature file (or not whole): remove it and embed the slide again") from None
+
+
+def index(files: Iterable[str | os.PathLike], root: str | os.PathLike) -> tuple[dict, list[str]]:
+    """The index of an encoder's feature files, paths relative to ``root``, and warnings.
+
+    Raises UserError when files were made with other weights, tiles or colours than the first: never train on a mixture.
+    """
+    entries, warnings, first = [], [], None
+    for path in sorted(map(Path, files), key=lambda path: path.stem):
+        found = attributes(path)
+        first = first or (path, found)
+        for key in ("encoder", "dim", "weights_sha256", "normalisation", "tile_size", "mpp_wanted", "resample"):
+            if found.get(key) != first[1].get(key):
+                raise UserError(
+                    f"{path}: {key} is {found.get(key)!r}, but {first[1].get(key)!r} in {first[0]}: remove the older one "
+                    "and embed it again"
+                )
+        for key in ("precision", "code"):
+            if found.get(key) != first[1].get(key):
+                warnings.append(f"{path}: {key} differs from {first[0]}")
+        if found.get("slide", path.stem) != path.stem:
+            raise UserError(f"{path}: holds the slide {found['slide']!r}: give the file that name")
+        entries.append(
+            {
+                "slide": path.stem,
+                "file": Path(os.path.relpath(path, root)).as_posix(),
+                "tiles": int(found["tiles"]),
+                "sha256": sha256(path),
+            }
+        )
+    if first is None:
+        raise UserError("no feature files to index")
+    return {"encoder": first[1].get("encoder", ""), "dim": int(first[1]["dim"]), "slides": entries}, warnings
+
+
+def fingerprint() -> str:
+    """sha256 over the source of the modules that decide what a feature is."""
+    total = hashlib.sha256()
+    for name in CODE:
+        total.update(name.encode() + b"\0")
+        total.update(Path(__file__).with_name(f"{name}.py").read_bytes().replace(b"\r\n", b"\n"))
+    return total.hexdigest()
+
+
+# ---- embedding a shard --------------------------------------------------------------------------------------------
+
+
+def embed_shard(
+    items: Sequence[Item],
+    encoder: Encoder,
+    scratch: str | os.PathLike,
+    batch: int = 16,
+    threads: int = 1,
+    overlap: bool | None = None,
+) -> dict[str, Path]:
+    """Embed every tile of every slide; return each slide's whole feature file in the folder ``scratch``.
+
+    Slides are read in bands of tiles by ``threads`` threads and run through the encoder in batches of fixed shape that
+    do not stop at a slide's end (the last one is filled up), so a slide's features don't depend on its neighbours. Each
+    is written as soon as it is complete, under a name that holds the fingerprint of all that made it; found there with
+    the same fingerprint, it is not done again. ``overlap``: read while the encoder computes (default: on a GPU; on a CPU
+    reading would only take the threads away from the encoder, so the two take turns).
+
+    A slide that can't be read does not stop the others; at the end a UserError names each with its place.
+    """
+    if batch < 1:
+        raise UserError(f"embedding.batch: {batch} is not positive")
+    scratch = Path(scratch)
+    overlap = encoder.device.type == "cuda" if overlap is None else overlap
+    result: dict[str, Path] = {}
+    todo: list[_Slide] = []
+    broken: dict[str, str] = {}
+    for item in items:
+        try:
+            coords, grid, name = tiling.read(item.tiles)
+            if name != item.slide:
+                raise UserError(f"{item.tiles}: is the tile table of {name!r}, not of {item.slide!r}")
+            path = scratch / f"{item.slide}.{_key(item, encoder, batch)[:16]}.h5"
+            if _whole(path, len(coords)):
+                print(f"{item.slide}: {len(coords)} tiles were embedded before", file=sys.stderr)
+            else:
+                todo.append(_Slide(item, coords, grid, path))
+            result[item.slide] = path
+        except UserError as error:
+            broken[item.slide] = str(error)
+    batcher = _Batcher(encoder, batch, todo)
+    total = sum(len(slide.coords) for slide in todo)
+    with Progress(total, "tiles", f"embedding {len(todo)} slides") as bar:
+        for number, tiles in _bands(todo, threads, overlap):
+            slide = todo[number]
+            if isinstance(tiles, UserError):
+                if slide.item.slide not in broken:
+                    broken[slide.item.slide] = str(tiles)
+                    print(f"error: {slide.item.slide}: {tiles}", file=sys.stderr, flush=True)
+                slide.drop()
+                continue
+            decoder, images = tiles
+            slide.decoders.update(decoder.split("+"))
+            batcher.add(number, images)
+            bar.update(len(images))
+        batcher.flush()
+    for slide in todo:
+        if slide.failure:
+            broken.setdefault(slide.item.slide, slide.failure)
+    if broken:
+        kept = len(items) - len(broken)
+        what = "; ".join(f"slide {name}: {reason}" for name, reason in broken.items())
+        raise UserError(f"{len(broken)} of {len(items)} slides failed (the other {kept} are kept in {scratch}): {what}")
+    return result
+
+
+def _key(item: Item, encoder: Encoder, batch: int) -> str:
+    """Fingerprint of everything that a slide's features depend on."""
+    try:
+        state = os.stat(item.image)
+    except OSError:
+        raise UserError(f"{item.image}: no such slide: check the column `image` of the slides table") from None
+    parts = [
+        fingerprint(),
+        encoder.name,
+        encoder.weights_sha256,
+        encoder.normalisation,
+        encoder.precision,
+        encoder.device.type,
+        batch,
+        item.slide,
+        item.mpp,
+        sha256(item.tiles),
+        state.st_size,
+        state.st_mtime_ns,
+    ]
+    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
+
+
+def _whole(path: Path, tiles: int) -> bool:
+    if not path.is_file():
+        return False
+    try:
+        return attributes(path)["tiles"] == tiles
+    except UserError:
+        path.unlink()
+        return False
+
+
+class _Slide:
+    """A slide on its way: what is to be read, what has been computed."""
+
+    def __init__(self, item: Item, coords: np.ndarray, grid: tiling.Grid, path: Path):
+        self.item, self.coords, self.grid, self.path = item, coords, grid, path
+        self.features: np.ndarray | None = None
+        self.filled = 0
+        self.decoders: set[str] = set()
+        self.dropped = False
+        self.failure = ""
+
+    def drop(self) -> None:
+        self.dropped, self.features = True, None
+
+    def take(self, features: np.ndarray, encoder: Encoder) -> None:
+        """Store the next rows; write the file when they were the last."""
+        if self.dropped:
+            return
+        if self.features is None:
+            self.features = np.empty((len(self.coords), features.shape[1]), np.float32)
+        self.features[self.filled : self.filled + len(features)] = features
+        self.filled += len(features)
+        if self.filled == len(self.coords):
+            try:
+                write(self.path, self.features, self.coords, self._attributes(encoder))
+            except UserError as error:
+                self.failure = str(error)
+            self.features = None
+
+    def _attributes(self, encoder: Encoder) -> dict:
+        grid = self.grid
+        return {
+            "slide": self.item.slide,
+            "encoder": encoder.name,
+            "weights_sha256": encoder.weights_sha256,
+            "mpp_wanted": grid.mpp,
+            "mpp_read": grid.mpp_read,
+            "tile_size": grid.size,
+            "extent": grid.extent,
+            "level": grid.level,
+            "resample": grid.resample,
+            "decoder": "+".join(sorted(self.decoders)),
+            "normalisation": encoder.normalisation,
+            "precision": encoder.precision,
+            "versions": json.dumps(_versions(), sort_keys=True),
+            "code": fingerprint(),
+        }
+
+
+def _versions() -> dict[str, str]:
+    from importlib.metadata import PackageNotFoundError, version
+
+    result = {}
+    for package in ("torch", "torchvision", "timm", "pyvips", "openslide-python", "pillow", "numpy"):
+        try:
+            result[package] = version(package)
+        except PackageNotFoundError:
+            result[package] = ""
+    try:
+        import pyvips
+
+        result["libvips"] = ".".join(str(pyvips.version(part)) for part in range(3))
+    except ImportError:
+        pass
+    return result
+
+
+def _plan(slides: Sequence[_Slide]) -> Iterator[tuple[int, int, int]]:
+    """(slide, first, last + 1) of every band: at least BAND_TILES tiles, cut where a row of tiles ends."""
+    for number, slide in enumerate(slides):
+        rows = slide.coords[:, 1]
+        starts = [0, *(np.flatnonzero(np.diff(rows)) + 1).tolist(), len(rows)]
+        first = 0
+        for stop in starts[1:]:
+            if stop - first >= BAND_TILES or stop == len(rows):
+                if stop > first:
+                    yield number, first, stop
+                first = stop
+
+
+def _bands(slides: Sequence[_Slide], threads: int, overlap: bool) -> Iterator[tuple[int, object]]:
+    """Yield (slide, (decoder, tiles)) or (slide, UserError) in the order of the plan, read by ``threads`` threads."""
+    import threading
+
+    local = threading.local()
+
+    def work(number: int, first: int, stop: int):
+        from chowder.slides import Reader
+
+        slide = slides[number]
+        if slide.dropped:
+            return UserError("dropped")
+        try:
+            if getattr(local, "number", None) != number:
+                if getattr(local, "reader", None) is not None:
+                    local.reader.close()
+                local.number, local.reader = None, None
+                local.reader = Reader(slide.item.image, slide.item.mpp)
+                local.number = number
+            size = slide.grid.size
+            images = np.empty((stop - first, size, size, 3), np.uint8)
+            local.reader.decoders_reset()
+            for place, tile in enumerate(local.reader.tiles(slide.coords[first:stop], slide.grid)):
+                images[place] = tile
+            return local.reader.decoder, images
+        except UserError as error:
+            return error
+
+    with ThreadPoolExecutor(max(1, threads), thread_name_prefix="read") as pool:
+        waiting: deque[tuple[int, Future]] = deque()
+        plan = _plan(slides)
+
+        def fill(number: int) -> None:
+            while len(waiting) < number and (band := next(plan, None)):
+                waiting.append((band[0], pool.submit(work, *band)))
+
+        try:
+            while True:
+                fill(threads + 2 if overlap else threads)
+                if not waiting:
+                    return
+                if not overlap:  # take turns: read with all threads, then compute with all threads
+                    for _, future in waiting:
+                        future.result()
+                    while waiting:
+                        number, future = waiting.popleft()
+                        yield number, future.result()
+                        del future
+                    continue
+                number, future = waiting.popleft()
+                tiles = future.result()
+                del future
+                fill(threads + 2)
+                yield number, tiles
+        finally:
+            for _, future in waiting:
+                future.cancel()
+
+
+class _Batcher:
+    """Fills batches of fixed shape across slides and hands the features back to the slides they belong to."""
+
+    def __init__(self, encoder: Encoder, batch: int, slides: Sequence[_Slide]):
+        self.encoder, self.batch, self.shape, self.slides = encoder, batch, batch, slides
+        self.cuda = encoder.device.type == "cuda"
+        self.buffers: list[torch.Tensor] = []
+        self.events: list = []
+        self.turn = 0
+        self.level = 0
+        self.owners: list[list[int]] = []  # [slide, tiles] in the current batch
+        self.running: deque = deque()
+        if self.cuda:
+            import torch
+
+            self.copying = torch.cuda.Stream(encoder.device)
+
+    def _buffer(self, size: int) -> torch.Tensor:
+        import torch
+
+        while len(self.buffers) < (3 if self.cuda else 1):
+            self.buffers.append(torch.zeros((self.batch, size, size, 3), dtype=torch.uint8, pin_memory=self.cuda))
+            self.events.append(None)
+        return self.buffers[self.turn]
+
+    def add(self, number: int, images: np.ndarray) -> None:
+        """Queue the tiles (n, size, size, 3) of a slide."""
+        place = 0
+        while place < len(images):
+            buffer = self._buffer(images.shape[1])
+            if self.level == 0 and self.events[self.turn] is not None:
+                self.events[self.turn].synchronize()  # its last copy to the device must be over
+                self.events[self.turn] = None
+            count = min(self.batch - self.level, len(images) - place)
+            buffer.numpy()[self.level : self.level + count] = images[place : place + count]
+            if self.owners and self.owners[-1][0] == number:
+                self.owners[-1][1] += count
+            else:
+                self.owners.append([number, count])
+            self.level += count
+            place += count
+            if self.level == self.batch:
+                self._launch()
+
+    def flush(self) -> None:
+        """Run what is left (filled up with zeros) and wait for everything."""
+        if self.level:
+            self.buffers[self.turn][self.level :] = 0
+            self._launch()
+        while self.running:
+            self._collect()
+
+    def _launch(self) -> None:
+        features = self._forward(self.buffers[self.turn])
+        self.running.append((features, self.owners))
+        self.owners, self.level = [], 0
+        self.turn = (self.turn + 1) % len(self.buffers)
+        while len(self.running) > (2 if self.cuda else 0):
+            self._collect()
+
+    def _forward(self, buffer: torch.Tensor) -> torch.Tensor:
+        import torch
+
+        images = buffer
+        if self.cuda:
+            with torch.cuda.stream(self.copying):
+                images = buffer.to(self.encoder.device, non_blocking=True)
+                self.events[self.turn] = torch.cuda.Event()
+                self.events[self.turn].record()
+            torch.cuda.current_stream(self.encoder.device).wait_stream(self.copying)
+            images.record_stream(torch.cuda.current_stream(self.encoder.device))
+        while True:
+            try:
+                return self._pieces(images)
+            except RuntimeError as error:  # torch.OutOfMemoryError is one; a CPU's says so in its text
+                if not _out_of_memory(error):
+                    raise
+                if self.shape == 1:
+                    raise UserError(
+                        "one tile is too much for the device's memory: free some, or use device: cpu"
+                    ) from None
+            self.shape = (self.shape + 1) // 2
+            print(f"out of memory: going on with batches of {self.shape}", file=sys.stderr, flush=True)
+            if self.cuda:
+                torch.cuda.empty_cache()
+
+    def _pieces(self, images: torch.Tensor) -> torch.Tensor:
+        """The encoder's output, by pieces of the shape that fits; the last is filled up with zeros."""
+        import torch
+
+        if self.shape >= len(images):
+            return self.encoder.embed(images)
+        result = []
+        for first in range(0, len(images), self.shape):
+            piece = images[first : first + self.shape]
+            short = self.shape - len(piece)
+            if short:
+                piece = torch.cat([piece, piece.new_zeros((short, *piece.shape[1:]))])
+            result.append(self.encoder.embed(piece)[: self.shape - short])
+        return torch.cat(result)
+
+    def _collect(self) -> None:
+        features, owners = self.running.popleft()
+        rows = features.cpu().numpy()
+        first = 0
+        for number, count in owners:
+            self.slides[number].take(rows[first : first + count], self.encoder)
+            first += count
+
+
+def _out_of_memory(error: RuntimeError) -> bool:
+    text = f"{type(error).__name__} {error}".lower()
+    return "outofmemory" in text or "out of memory" in text or "can't allocate memory" in text
