@@ -1,0 +1,88 @@
+"""The plain way to train one network, slide after slide: what the batched trainer must equal, and is timed against.
+
+Readable on purpose: sort, take, MLP, autograd through the whole bag. No ensemble dimension, no shortcuts.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch.nn import functional
+
+
+class PlainNetwork:
+    """One WELDON or CHOWDER network with the weights of one member of an ensemble module."""
+
+    def __init__(self, ensemble, member: int):
+        def own(parameter):
+            return parameter[member].detach().clone().requires_grad_()
+
+        self.kind, self.r = ensemble.kind, ensemble.r
+        self.embedding = own(ensemble.weight)  # (J, P)
+        self.offset = None if ensemble.offset is None else own(ensemble.offset)  # (J,)
+        self.layers = [own(w) for w in getattr(ensemble, "layers", [])]
+        self.biases = [own(b) for b in getattr(ensemble, "biases", [])]
+
+    def parameters(self) -> list[torch.Tensor]:
+        first = [self.embedding] if self.offset is None else [self.embedding, self.offset]
+        return [*first, *self.layers, *self.biases]
+
+    def logit(self, x: torch.Tensor, keep: torch.Tensor | None = None) -> torch.Tensor:
+        """Logit of one slide x (n, P); ``keep`` (hidden units of all layers,) multiplies the hidden activations."""
+        inputs = []
+        for j in range(len(self.embedding)):
+            e = x @ self.embedding[j]
+            if self.offset is not None:
+                e = e + self.offset[j]
+            ascending = torch.sort(e).values
+            n = len(ascending)
+            ranks = torch.arange(self.r).clamp(max=n - 1)
+            inputs += [ascending[n - 1 - ranks], ascending[ranks]]
+        h = torch.cat(inputs)
+        if self.kind == "weldon":
+            return h.sum()
+        at = 0
+        for number, (weight, bias) in enumerate(zip(self.layers, self.biases, strict=True)):
+            h = h @ weight + bias[0]
+            if number < len(self.layers) - 1:
+                h = torch.sigmoid(h)
+                if keep is not None:
+                    h = h * keep[at : at + len(h)]
+                    at += len(h)
+        return h[0]
+
+
+def train_plain(
+    network: PlainNetwork,
+    bags: list[np.ndarray],
+    labels: np.ndarray,
+    orders: list[np.ndarray],
+    *,
+    batch: int,
+    learning_rate: float,
+    l2: float,
+    keeps: list[torch.Tensor] | None = None,
+) -> list[float]:
+    """Train one network; returns the loss of every epoch.
+
+    ``orders`` holds the slide order of every epoch, ``keeps`` the dropout factors (slides, hidden units) of every epoch.
+    """
+    optimiser = torch.optim.Adam(network.parameters(), lr=learning_rate)
+    losses = []
+    for epoch, order in enumerate(orders):
+        total = 0.0
+        for at in range(0, len(order), batch):
+            slides = order[at : at + batch]
+            loss = 0.0
+            for s in slides:
+                x = torch.from_numpy(bags[s]).to(network.embedding.dtype)
+                logit = network.logit(x, None if keeps is None else keeps[epoch][s])
+                target = torch.tensor(float(labels[s]), dtype=logit.dtype)
+                loss = loss + functional.binary_cross_entropy_with_logits(logit, target) / len(slides)
+            loss = loss + l2 * (network.embedding**2).sum()
+            optimiser.zero_grad()
+            loss.backward()
+            optimiser.step()
+            total += float(loss.detach()) * len(slides)
+        losses.append(total / len(order))
+    return losses

@@ -1,0 +1,169 @@
+"""Names of methods (``chowder_r5``), what they stand for, and the one place where a new kind is added.
+
+Only the standard library is imported: the Snakefile reads method names while it is parsed. The classes are named by
+path and imported when a method is built.
+"""
+
+from __future__ import annotations
+
+import importlib
+import re
+from dataclasses import dataclass
+from typing import Any
+
+from chowder.files import UserError
+
+
+@dataclass(frozen=True)
+class Kind:
+    """One kind of aggregator.
+
+    Attributes
+    ----------
+    title : name in figures and tables.
+    estimator : ``"module:Class"``; a class with ``fit``, ``predict_proba``, ``instance_scores``, ``save``, ``load``.
+    settings : section of the config that holds its keyword arguments, ``"training"`` or ``"baselines"``.
+    r : whether the name carries R, the number of top and of bottom instances.
+    j : whether the name may carry J, the number of embeddings.
+    """
+
+    title: str
+    estimator: str
+    settings: str
+    r: bool = False
+    j: bool = False
+
+
+# A new aggregator is one line here and one class (docs/models.md).
+KINDS: dict[str, Kind] = {
+    "meanpool": Kind("MeanPool", "chowder.baselines:MeanPool", "baselines"),
+    "maxpool": Kind("MaxPool", "chowder.baselines:MaxPool", "baselines"),
+    "weldon": Kind("WELDON", "chowder.training:Weldon", "training", r=True),
+    "chowder": Kind("CHOWDER", "chowder.training:Chowder", "training", r=True, j=True),
+}
+
+
+@dataclass(frozen=True)
+class Method:
+    """A parsed method name: ``chowder_r5_j4_s2`` is kind chowder, R = 5, J = 4, repeat 2.
+
+    ``r`` is None for kinds without R; ``j`` is 1 unless named; ``repeat`` is 0 unless named (other tile samples and
+    initial weights, for the spread of a table's cell).
+    """
+
+    name: str
+    kind: str
+    r: int | None = None
+    j: int = 1
+    repeat: int = 0
+
+    @property
+    def base(self) -> str:
+        """The name without its repeat: rows of one table cell share it."""
+        return re.sub(r"_s[0-9]+$", "", self.name)
+
+    @property
+    def trained_as_ensemble(self) -> bool:
+        """True for kinds trained by gradient descent with E members, False for the pooled baselines."""
+        return KINDS[self.kind].settings == "training"
+
+
+def _form(name: str) -> str:
+    kind = KINDS[name]
+    return name + ("_r<R>" if kind.r else "") + ("[_j<J>]" if kind.j else "") + "[_s<repeat>]"
+
+
+def parse(name: str) -> Method:
+    """Read a method's name.
+
+    Errors: :class:`UserError` that lists the forms a name may have. Numbers have no leading zero and start at 1, so
+    that one method has one name.
+    """
+    match = re.fullmatch(r"([a-z]+)(?:_r([1-9]\d*))?(?:_j([1-9]\d*))?(?:_s([1-9]\d*))?", str(name), re.ASCII)
+    if match:
+        kind, r, j, repeat = match.groups()
+        known = KINDS.get(kind)
+        # chowder_r5_j1 would be a second name of chowder_r5.
+        if known and (r is not None) == known.r and (j is None or (known.j and j != "1")):
+            return Method(str(name), kind, int(r) if r else None, int(j or 1), int(repeat or 0))
+    forms = ", ".join(_form(kind) for kind in KINDS)
+    raise UserError(f"method {name!r} is not known: use one of {forms} (for example chowder_r5)")
+
+
+def label(method: Method | str) -> str:
+    """The method's name in figures and tables, for example ``CHOWDER R=5``, ``CHOWDER R=5 J=4``, ``MeanPool``."""
+    method = parse(method) if isinstance(method, str) else method
+    text = KINDS[method.kind].title
+    text += f" R={method.r}" if method.r else ""
+    text += f" J={method.j}" if method.j > 1 else ""
+    return text + (f" (repeat {method.repeat})" if method.repeat else "")
+
+
+def _class(kind: str) -> type:
+    module, _, name = KINDS[kind].estimator.partition(":")
+    return getattr(importlib.import_module(module), name)
+
+
+def build(method: Method | str, settings: dict[str, Any], *, seed: int | None = None, stream: tuple = ()) -> Any:
+    """Make the untrained estimator of a method.
+
+    Parameters
+    ----------
+    settings : dict with the config's sections ``training`` and ``baselines`` (each may be missing).
+    seed : overrides the section's own ``seed``.
+    stream : what else the random numbers depend on, for example ``(dataset, split)``.
+
+    Errors: :class:`UserError` for a key that the estimator does not know.
+    """
+    method = parse(method) if isinstance(method, str) else method
+    section = KINDS[method.kind].settings
+    arguments = dict(settings.get(section) or {})
+    if method.r:
+        arguments["r"] = method.r
+    if method.j > 1:
+        arguments["embeddings"] = method.j
+    if seed is not None:
+        arguments["seed"] = seed
+    arguments |= {"name": method.base, "stream": (*stream, method.repeat) if method.repeat else stream}
+    try:
+        return _class(method.kind)(**arguments)
+    except TypeError as error:
+        raise UserError(f"config section {section}: {error}: remove or rename the key") from None
+
+
+def fit(group: list[Method], bags: Any, labels: list[int], settings: dict[str, Any], stream: tuple) -> list[Any]:
+    """Build and fit methods on the same bags; kinds that are trained together share each reading of the features.
+
+    Parameters: bags and labels as for the estimators' ``fit``, settings and stream as for :func:`build`.
+    Returns the fitted estimators in the order of ``group``.
+    """
+    estimators = [build(method, settings, stream=stream) for method in group]
+    together = [estimator for estimator in estimators if hasattr(estimator, "make")]
+    for estimator in estimators:
+        if estimator not in together:
+            estimator.fit(bags, labels)
+    if together:
+        from chowder.training import fit_many
+
+        what = ", ".join(estimator.name for estimator in together)
+        fit_many(together, bags, labels, progress=f"training {what} ({' '.join(str(part) for part in stream if part)})")
+    return estimators
+
+
+def load(path: Any) -> Any:
+    """Load a trained estimator of any kind from a file that its ``save`` wrote.
+
+    Errors: :class:`UserError` when the file is missing or is not such a file. The file can't run code when loaded.
+    """
+    import torch
+
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+        kind = content["kind"]
+        cls = _class(kind)
+    except FileNotFoundError:
+        raise UserError(f"{path}: no such model file: train the method first") from None
+    except Exception as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise UserError(f"{path}: not a model file of this workflow ({reason}): train the method again") from None
+    return cls.from_content(content)

@@ -1,0 +1,148 @@
+"""WELDON and CHOWDER as torch modules over a leading ensemble dimension (SPEC section 2).
+
+Shapes: E members, P features, J embeddings, n tiles of a slide, B slides of a batch, R top and R bottom instances.
+A module holds all members at once: ``weight`` is (E, J, P), so the embedding values of a slide for every member are
+one product, ``weight.flatten(0, 1) @ x.T``.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+
+import torch
+from torch import nn
+
+from chowder import seeds
+
+
+def extremes(scores: torch.Tensor, r: int) -> torch.Tensor:
+    """Indices of the R highest (highest first) and the R lowest (lowest first) values of every row.
+
+    Parameters
+    ----------
+    scores : (rows, n) embedding values of one slide, without padding.
+
+    Returns (rows, 2R) int64. With fewer than 2R values top and bottom overlap; with fewer than R the last of the top
+    (the lowest) and the last of the bottom (the highest) are repeated.
+    """
+    k = min(r, scores.shape[1])
+    top = torch.topk(scores, k, dim=1).indices
+    bottom = torch.topk(scores, k, dim=1, largest=False).indices
+    if k < r:
+        top = torch.cat([top, top[:, -1:].expand(-1, r - k)], dim=1)
+        bottom = torch.cat([bottom, bottom[:, -1:].expand(-1, r - k)], dim=1)
+    return torch.cat([top, bottom], dim=1)
+
+
+class Ensemble(nn.Module):
+    """E networks: a linear embedding shared by all tiles, top and bottom instances, and a head.
+
+    A subclass defines ``head``. Parameters of member m are drawn from its own generator (``seed_of_member(m)``), so
+    the first ten members of fifty are the members of ten.
+    """
+
+    kind = ""
+
+    def __init__(self, dim: int, members: int, r: int, embeddings: int = 1, bias: bool = False):
+        super().__init__()
+        self.dim, self.members, self.r, self.embeddings = dim, members, r, embeddings
+        self.weight = nn.Parameter(torch.zeros(members, embeddings, dim))
+        self.offset = nn.Parameter(torch.zeros(members, embeddings)) if bias else None
+
+    @property
+    def dropped_units(self) -> int:
+        """Number of hidden units, over all hidden layers, that dropout may silence."""
+        return 0
+
+    def initialise(self, stream: Sequence[object]) -> None:
+        """Glorot-uniform weights and zero biases (Keras' default, which the paper's authors used), member by member."""
+        for parameter in self.parameters():
+            nn.init.zeros_(parameter)
+        for member in range(self.members):
+            generator = torch.Generator().manual_seed(seeds.seed_of(*stream, member, "weights"))
+            for matrix in self.matrices():
+                limit = (6.0 / (matrix.shape[1] + matrix.shape[2])) ** 0.5
+                drawn = torch.rand(matrix.shape[1:], generator=generator, dtype=torch.float64) * 2 - 1
+                with torch.no_grad():
+                    matrix[member] = (drawn * limit).to(matrix)
+
+    def matrices(self) -> list[nn.Parameter]:
+        """Parameters that start at random, (E, a, b) each; the others (biases) start at zero."""
+        return [self.weight]
+
+    def head(self, values: torch.Tensor, keep: torch.Tensor | None = None) -> torch.Tensor:
+        """Logits (E, B) from the selected values (E, B, J, 2R); ``keep`` is the dropout factor (E, B, hidden units)."""
+        raise NotImplementedError
+
+    def penalty(self) -> torch.Tensor:
+        """(E,) sum of the squared embedding weights, the paper's L2 term before its factor."""
+        return self.weight.square().sum(dim=(1, 2))
+
+    def embed(self, x: torch.Tensor) -> torch.Tensor:
+        """(E, J, n) embedding values of one slide's tiles x (n, P)."""
+        values = torch.matmul(self.weight, x.T)
+        return values if self.offset is None else values + self.offset[:, :, None]
+
+    def forward(self, x: torch.Tensor, keep: torch.Tensor | None = None) -> torch.Tensor:
+        """Logits (E,) of one slide x (n, P), differentiable through all of it. The trainer takes a shorter way."""
+        values = self.embed(x)
+        flat = values.flatten(0, 1)
+        selected = flat.gather(1, extremes(flat.detach(), self.r))
+        return self.head(selected.view(self.members, 1, self.embeddings, 2 * self.r), keep)[:, 0]
+
+
+class WeldonEnsemble(Ensemble):
+    """WELDON(R): the logit is the sum of the R highest and the R lowest embedding values."""
+
+    kind = "weldon"
+
+    def head(self, values: torch.Tensor, keep: torch.Tensor | None = None) -> torch.Tensor:
+        return values.sum(dim=(2, 3))
+
+
+class ChowderEnsemble(Ensemble):
+    """CHOWDER(R): the 2R sorted values of each embedding enter an MLP with sigmoid activations.
+
+    Dropout acts on the hidden layers, never on the logit.
+    """
+
+    kind = "chowder"
+
+    def __init__(
+        self,
+        dim: int,
+        members: int,
+        r: int,
+        embeddings: int = 1,
+        bias: bool = False,
+        hidden: Sequence[int] = (200, 100),
+    ):
+        super().__init__(dim, members, r, embeddings, bias)
+        self.hidden = tuple(hidden)
+        sizes = [2 * r * embeddings, *self.hidden, 1]
+        self.layers = nn.ParameterList()
+        self.biases = nn.ParameterList()
+        for inputs, outputs in itertools.pairwise(sizes):
+            self.layers.append(nn.Parameter(torch.zeros(members, inputs, outputs)))
+            self.biases.append(nn.Parameter(torch.zeros(members, 1, outputs)))
+
+    @property
+    def dropped_units(self) -> int:
+        return sum(self.hidden)
+
+    def matrices(self) -> list[nn.Parameter]:
+        return [self.weight, *self.layers]
+
+    def head(self, values: torch.Tensor, keep: torch.Tensor | None = None) -> torch.Tensor:
+        h = values.flatten(2)
+        at = 0
+        for layer, (weight, bias) in enumerate(zip(self.layers, self.biases, strict=True)):
+            h = torch.baddbmm(bias, h, weight)
+            if layer < len(self.hidden):
+                h = torch.sigmoid(h)
+                if keep is not None:
+                    width = self.hidden[layer]
+                    h = h * keep[:, :, at : at + width]
+                    at += width
+        return h[:, :, 0]

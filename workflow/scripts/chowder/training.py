@@ -1,0 +1,540 @@
+"""Training every member of an ensemble in one pass, and the estimators that a user meets.
+
+What makes it fast (measured in bench/bench_training.py): tiles are scored for all members by one product without a
+graph; the loss is computed from the 2R selected values a slide; the gradient of the embedding is a product over the
+selected tiles only. All of it is exact: tests/unit/reference_models.py holds the plain loop that it equals.
+"""
+
+from __future__ import annotations
+
+import io
+import time
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch.nn import functional
+
+from chowder import seeds
+from chowder.bags import Bags
+from chowder.files import UserError, atomic
+from chowder.models import ChowderEnsemble, Ensemble, WeldonEnsemble, extremes
+from chowder.progress import Progress
+
+PRECISIONS = {"fp32": torch.float32, "fp64": torch.float64, "bf16": torch.bfloat16, "fp16": torch.float16}
+# Rows converted and multiplied at a time on the CPU: 512 x 2,048 float32 (4 MB) stay in the cache.
+CPU_ROWS, CUDA_ROWS = 512, 65536
+# Feature sets below this size are converted once instead of at every step.
+CONVERT_ONCE_BYTES = 2**30
+
+
+def pick_device(device: str) -> torch.device:
+    """``auto`` (CUDA when present), ``cpu`` or ``cuda``. Errors: CUDA asked for and absent."""
+    if device == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    if device not in ("cpu", "cuda"):
+        raise UserError(f"training device {device!r} is not known: use auto, cpu or cuda")
+    if device == "cuda" and not torch.cuda.is_available():
+        raise UserError("training device cuda is asked for, but there is no CUDA device: use auto or cpu")
+    return torch.device(device)
+
+
+class _Store:
+    """The feature array, read in pieces that are converted to the precision of the computation."""
+
+    def __init__(self, bags: Bags, device: torch.device, precision: str):
+        self.bags, self.device = bags, device
+        self.dtype = PRECISIONS[precision]
+        # Gradients, heads and scores are never below float32.
+        self.exact = torch.float64 if precision == "fp64" else torch.float32
+        self.features = self._place()
+        self.limit = CPU_ROWS if device.type == "cpu" else CUDA_ROWS
+        self._buffer: torch.Tensor | None = None
+
+    def _place(self) -> torch.Tensor:
+        key = f"{self.device.type}-{self.dtype}"
+        if key in self.bags.shared:
+            return self.bags.shared[key]
+        array = self.bags.features
+        if not array.flags.writeable:  # torch warns about read-only memory; nothing here writes to it
+            array = array.view()
+            array.flags.writeable = array.base is not None and array.base.flags.writeable
+        features = torch.from_numpy(array if array.flags.writeable else array.copy())
+        wanted = features.numel() * self.dtype.itemsize
+        if self.device.type == "cuda":
+            free, _ = torch.cuda.mem_get_info()
+            if features.numel() * features.element_size() < 0.8 * free:
+                features = features.to(self.device)
+        elif wanted <= CONVERT_ONCE_BYTES:
+            features = features.to(self.dtype)
+        self.bags.shared[key] = features
+        return features
+
+    def _pieces(self, slides: Sequence[int]) -> Iterator[list[tuple[int, int]]]:
+        """Row ranges of the slides, cut and packed into chunks of at most ``limit`` rows."""
+        chunk: list[tuple[int, int]] = []
+        room = self.limit
+        for slide in slides:
+            start, left = int(self.bags.starts[slide]), int(self.bags.counts[slide])
+            while left:
+                take = min(left, room)
+                chunk.append((start, take))
+                start, left, room = start + take, left - take, room - take
+                if not room:
+                    yield chunk
+                    chunk, room = [], self.limit
+        if chunk:
+            yield chunk
+
+    def _load(self, chunk: list[tuple[int, int]]) -> torch.Tensor:
+        if len(chunk) == 1 and self.features.dtype == self.dtype and self.features.device.type == self.device.type:
+            start, count = chunk[0]
+            return self.features[start : start + count]
+        if self._buffer is None:
+            shape = (min(self.limit, len(self.features)), self.features.shape[1])
+            self._buffer = torch.empty(shape, dtype=self.dtype, device=self.device)
+        at = 0
+        for start, count in chunk:
+            self._buffer[at : at + count].copy_(self.features[start : start + count])
+            at += count
+        return self._buffer[:at]
+
+    @torch.no_grad()
+    def scores(self, slides: Sequence[int], weights: Sequence[torch.Tensor]) -> list[torch.Tensor]:
+        """(EJ, rows) products of every weight (EJ, P) with the rows of the slides, one after another.
+
+        The features are read and converted once for all weights. Each weight has a product of its own: its bits do
+        not depend on what else is computed.
+        """
+        rows = int(self.bags.counts[list(slides)].sum())
+        cast = [weight.detach().to(self.dtype) for weight in weights]
+        out = [torch.empty((len(w), rows), dtype=self.exact, device=self.device) for w in cast]
+        at = 0
+        for chunk in self._pieces(slides):
+            x = self._load(chunk).T
+            for weight, scores in zip(cast, out, strict=True):
+                scores[:, at : at + x.shape[1]] = torch.mm(weight, x)
+            at += x.shape[1]
+        return out
+
+    def bounds(self, slides: Sequence[int]) -> list[tuple[int, int]]:
+        """Where each slide's rows lie in what :meth:`scores` returns."""
+        ends = np.cumsum(self.bags.counts[list(slides)])
+        return [(int(end - count), int(end)) for end, count in zip(ends, self.bags.counts[list(slides)], strict=True)]
+
+    def global_rows(self, slides: Sequence[int]) -> torch.Tensor:
+        """Row numbers in ``features`` of the rows that :meth:`scores` returns."""
+        parts = [np.arange(s, s + c) for s, c in zip(self.bags.starts[slides], self.bags.counts[slides], strict=True)]
+        return torch.from_numpy(np.concatenate(parts))
+
+    @torch.no_grad()
+    def weighted_sum(self, rows: torch.Tensor, factors: torch.Tensor) -> torch.Tensor:
+        """(EJ, P) = factors (EJ, U) @ features[rows (U,)]."""
+        total = torch.zeros((len(factors), self.features.shape[1]), dtype=self.exact, device=self.device)
+        rows = rows.to(self.features.device)
+        for at in range(0, len(rows), self.limit):
+            x = self.features.index_select(0, rows[at : at + self.limit]).to(self.device).to(self.exact)
+            total.addmm_(factors[:, at : at + self.limit], x)
+        return total
+
+
+def select(scores: torch.Tensor, bounds: Sequence[tuple[int, int]], r: int) -> torch.Tensor:
+    """(EJ, B, 2R) columns of ``scores`` (EJ, rows) that hold the extremes of every slide; see ``models.extremes``."""
+    return torch.stack([extremes(scores[:, a:b], r) + a for a, b in bounds], dim=1)
+
+
+class _Run:
+    """One ensemble while it is trained."""
+
+    def __init__(self, estimator: EnsembleEstimator, store: _Store, slides: int):
+        self.estimator, self.store = estimator, store
+        self.model = estimator.make(store.bags.dim).to(store.exact)
+        self.model.initialise(estimator.seed_stream)
+        self.model.to(store.device)
+        self.optimiser = torch.optim.Adam(self.model.parameters(), lr=estimator.learning_rate, fused=True)
+        self.slides = slides
+        self.generators = [
+            torch.Generator().manual_seed(seeds.seed_of(*estimator.seed_stream, m, "dropout"))
+            for m in range(estimator.members)
+        ]
+        self.weights: torch.Tensor | None = None
+        if estimator.bootstrap:
+            counts = [
+                seeds.generator(*estimator.seed_stream, m, "bootstrap").multinomial(slides, [1 / slides] * slides)
+                for m in range(estimator.members)
+            ]
+            self.weights = torch.tensor(np.stack(counts), dtype=store.exact, device=store.device)
+        self.history: list[np.ndarray] = []
+        self.seconds = 0.0
+
+    def start_epoch(self) -> None:
+        self.total = torch.zeros(self.estimator.members, dtype=self.store.exact, device=self.store.device)
+        self.keep = self.masks()
+
+    def masks(self) -> torch.Tensor | None:
+        """(E, slides, hidden units) factors of this epoch, 0 or 1 / (1 - dropout); each member draws its own."""
+        units, dropout = self.model.dropped_units, self.estimator.dropout
+        if not units or not dropout:
+            return None
+        drawn = [torch.rand((self.slides, units), generator=generator) for generator in self.generators]
+        keep = (torch.stack(drawn) >= dropout).to(self.store.exact) / (1.0 - dropout)
+        return keep.to(self.store.device)
+
+    def step(self, scores: torch.Tensor, slides: np.ndarray, bounds: list, rows: torch.Tensor, y: torch.Tensor) -> None:
+        """One Adam step from the batch's embedding values ``scores`` (EJ, tiles of the batch)."""
+        started = time.perf_counter()
+        model, store = self.model, self.store
+        e, j, r, b = model.members, model.embeddings, model.r, len(slides)
+        chosen = select(scores, bounds, r).flatten(1)
+        values = scores.gather(1, chosen).view(e, j, b, 2 * r).transpose(1, 2).contiguous()
+        if model.offset is not None:
+            values += model.offset.detach()[:, None, :, None]
+        values.requires_grad_()
+        position = torch.as_tensor(slides, device=store.device)
+        keep = None if self.keep is None else self.keep[:, position]
+        logits = model.head(values, keep)
+        each = functional.binary_cross_entropy_with_logits(logits, y.expand(e, b), reduction="none")
+        if self.weights is not None:
+            each = each * self.weights[:, position]
+        losses = each.mean(dim=1)
+        self.optimiser.zero_grad()
+        losses.sum().backward()
+        with torch.no_grad():
+            slope = values.grad.transpose(1, 2).reshape(e * j, b * 2 * r)
+            marked = torch.zeros(scores.shape[1], dtype=torch.bool, device=store.device)
+            marked[chosen] = True
+            used = marked.nonzero()[:, 0]
+            place = torch.cumsum(marked, 0) - 1
+            factors = torch.zeros((e * j, len(used)), dtype=store.exact, device=store.device)
+            factors.scatter_add_(1, place[chosen], slope)
+            gradient = store.weighted_sum(rows[used.to(rows.device)], factors).view_as(model.weight)
+            l2 = self.estimator.l2
+            model.weight.grad = gradient.add_(model.weight, alpha=2 * l2)
+            if model.offset is not None:
+                model.offset.grad = slope.view(e, j, -1).sum(dim=2)
+            self.total += (losses + l2 * model.penalty()) * (b / self.slides)
+        self.optimiser.step()
+        self.seconds += time.perf_counter() - started
+
+    def end_epoch(self, epoch: int) -> None:
+        """Record the epoch's losses. Errors: a loss that is not finite, with epoch and member."""
+        losses = self.total.cpu().numpy().astype(np.float64)
+        self.history.append(losses)
+        bad = np.flatnonzero(~np.isfinite(losses))
+        if bad.size:
+            raise UserError(
+                f"{self.estimator.name}: the training loss of member {bad[0] + 1} is {losses[bad[0]]} in epoch "
+                f"{epoch + 1}: lower learning_rate, or look for extreme feature values"
+            )
+
+
+class EnsembleEstimator:
+    """What WELDON and CHOWDER share; see :class:`Chowder` for the parameters."""
+
+    kind = ""
+
+    def __init__(
+        self,
+        r: int = 5,
+        members: int = 10,
+        *,
+        embeddings: int = 1,
+        hidden: Sequence[int] = (200, 100),
+        dropout: float = 0.5,
+        bias: bool = False,
+        l2: float = 0.5,
+        learning_rate: float = 0.001,
+        epochs: int = 30,
+        batch: int = 10,
+        seed: int = 1802,
+        device: str = "auto",
+        precision: str = "fp32",
+        bootstrap: bool = False,
+        name: str | None = None,
+        stream: Sequence[object] = (),
+    ):
+        counts = {"r": r, "members": members, "embeddings": embeddings, "epochs": epochs, "batch": batch}
+        for key, value in counts.items():
+            if not isinstance(value, int) or value < 1:
+                raise UserError(f"training {key} is {value!r}: it must be a whole number of at least 1")
+        if not 0 <= dropout < 1:
+            raise UserError(f"training dropout is {dropout!r}: it must be at least 0 and below 1")
+        if precision not in PRECISIONS:
+            raise UserError(f"training precision {precision!r} is not known: use one of {', '.join(PRECISIONS)}")
+        self.r, self.members, self.embeddings, self.hidden = r, members, embeddings, tuple(hidden)
+        self.dropout, self.bias = float(dropout), bool(bias)
+        self.l2, self.learning_rate = float(l2), float(learning_rate)
+        self.epochs, self.batch, self.seed, self.device, self.precision = epochs, batch, seed, device, precision
+        self.bootstrap = bool(bootstrap)
+        self.name = name or f"{self.kind}_r{r}"
+        self.stream = tuple(stream)
+        self.model_: Ensemble | None = None
+        self.history_ = np.zeros((0, members))
+        self.seconds_ = 0.0
+
+    @property
+    def seed_stream(self) -> tuple:
+        """Key of everything random in this ensemble except the batch order, which all methods of a split share."""
+        return (self.seed, *self.stream, self.name)
+
+    def make(self, dim: int) -> Ensemble:
+        """The torch module for features of length ``dim``, all zeros."""
+        raise NotImplementedError
+
+    def fit(self, bags: Bags | Sequence[np.ndarray], labels: Sequence[int], progress: str | None = None):
+        """Train all members on bags (Bags, or a list of (tiles, P) arrays) and labels (n,) of 0 and 1.
+
+        ``progress`` names the work in a progress bar or log. Afterwards ``history_`` (epochs, E) holds the training
+        losses and ``seconds_`` the time spent. Errors: see :func:`fit_many`.
+        """
+        fit_many([self], bags, labels, progress)
+        return self
+
+    def predict_proba(self, bags: Bags | Sequence[np.ndarray]) -> np.ndarray:
+        """(n, E) probability of tumour, one column a member."""
+        store = self._store(bags)
+        logits = [self.model_.head(values).detach().double() for values, _ in _selected(self.model_, store)]
+        return torch.sigmoid(torch.cat(logits, dim=1)).T.cpu().numpy()
+
+    def predict(self, bags: Bags | Sequence[np.ndarray]) -> np.ndarray:
+        """(n,) probability of tumour, the mean over the members."""
+        return self.predict_proba(bags).mean(axis=1)
+
+    def embedding_scores(self, bag: np.ndarray) -> np.ndarray:
+        """(E, J, tiles) embedding values e_t of one slide's tiles (tiles, P), as they are."""
+        store = self._store([bag])
+        (scores,) = store.scores([0], [self.model_.weight.flatten(0, 1)])
+        scores = scores.view(self.members, self.model_.embeddings, -1)
+        if self.model_.offset is not None:
+            scores = scores + self.model_.offset.detach()[:, :, None]
+        return scores.cpu().numpy()
+
+    def instance_scores(self, bag: np.ndarray) -> np.ndarray:
+        """(tiles,) float32 lesion score of every tile of one slide (SPEC section 3, Localisation).
+
+        Mean over the members of ``orientation * (e_t - mean) / sd``; mean and sd are those of the member's values over
+        the training tiles, the orientation is explained in :func:`_calibrate`. Higher means more tumour-like.
+        """
+        scores = self.embedding_scores(bag).astype(np.float64)
+        scores -= self.mean_[:, :, None]
+        scores *= (self.orientation_ / self.sd_)[:, :, None]
+        return scores.sum(axis=1).mean(axis=0).astype(np.float32)
+
+    def _store(self, bags: Bags | Sequence[np.ndarray]) -> _Store:
+        if self.model_ is None:
+            raise UserError(f"{self.name} is not trained yet: call fit or load first")
+        bags = as_bags(bags)
+        if bags.dim != self.model_.dim:
+            raise UserError(f"{self.name} was trained on {self.model_.dim} features, these bags have {bags.dim}")
+        return _Store(bags, next(self.model_.parameters()).device, self.precision)
+
+    def arguments(self) -> dict[str, Any]:
+        """Plain constructor arguments, as saved in a model file."""
+        numbers = "r members embeddings dropout bias l2 learning_rate epochs batch seed"
+        plain = {key: getattr(self, key) for key in f"{numbers} precision bootstrap name".split()}
+        return plain | {"hidden": list(self.hidden), "stream": [str(part) for part in self.stream]}
+
+    def save(self, path: Any) -> None:
+        """Write the trained members: tensors and plain values only, the same bytes for the same members."""
+        content = {
+            "format": 1,
+            "kind": self.kind,
+            "arguments": self.arguments(),
+            "dim": self.model_.dim,
+            "state": {key: value.detach().cpu().clone() for key, value in self.model_.state_dict().items()},
+            "orientation": torch.from_numpy(self.orientation_),
+            "mean": torch.from_numpy(self.mean_),
+            "sd": torch.from_numpy(self.sd_),
+            "history": torch.from_numpy(self.history_),
+        }
+        save_content(path, content)
+
+    @classmethod
+    def from_content(cls, content: dict[str, Any], device: str = "auto") -> EnsembleEstimator:
+        """The estimator from what :meth:`save` stored."""
+        estimator = cls(**content["arguments"], device=device)
+        model = estimator.make(int(content["dim"]))
+        model.to(next(iter(content["state"].values())).dtype)
+        model.load_state_dict(content["state"])
+        estimator.model_ = model.to(pick_device(device))
+        for key in ("orientation", "mean", "sd", "history"):
+            setattr(estimator, f"{key}_", content[key].numpy())
+        return estimator
+
+    @classmethod
+    def load(cls, path: Any) -> EnsembleEstimator:
+        """Load what :meth:`save` wrote. Errors: a file of another kind of model, or no model file."""
+        from chowder.methods import load
+
+        estimator = load(path)
+        if not isinstance(estimator, cls):
+            raise UserError(f"{path}: holds a {estimator.kind} model, not {cls.kind}")
+        return estimator
+
+
+class Weldon(EnsembleEstimator):
+    """WELDON(R): sum of the R highest and R lowest embedding values, trained as an ensemble.
+
+    Takes the parameters of :class:`Chowder`; those of the MLP (embeddings, hidden, dropout) have no effect.
+    """
+
+    kind = "weldon"
+
+    def make(self, dim: int) -> Ensemble:
+        return WeldonEnsemble(dim, self.members, self.r, 1, self.bias)
+
+
+class Chowder(EnsembleEstimator):
+    """CHOWDER(R), an ensemble of E networks trained at once (SPEC section 2; Courtiol et al. 2018).
+
+    Parameters
+    ----------
+    r : R, number of top and of bottom tiles that enter the MLP.
+    members : E, networks that differ in initial weights and dropout masks only; predictions are averaged.
+    embeddings : J, linear embeddings (1 in the paper).
+    hidden : sizes of the MLP's hidden layers.
+    dropout : probability of silencing a hidden unit.
+    bias : whether the embedding has an additive constant.
+    l2 : factor of the embedding's sum of squares in the loss.
+    learning_rate, epochs, batch : of Adam; ``batch`` slides a step, the same order for all members.
+    seed, stream, name : what the random numbers depend on (``stream`` e.g. dataset and split).
+    device : auto, cpu or cuda.
+    precision : of the product that scores tiles: fp32 (default), bf16, fp16; fp64 for everything in double.
+    bootstrap : each member weighs the training slides by a bootstrap draw (not in the paper).
+
+    Examples
+    --------
+    >>> model = Chowder(r=5, members=10).fit(bags, labels)  # doctest: +SKIP
+    >>> model.predict(other_bags)  # (n,) probabilities  # doctest: +SKIP
+    >>> model.instance_scores(bag)  # (tiles,) lesion score  # doctest: +SKIP
+    """
+
+    kind = "chowder"
+
+    def make(self, dim: int) -> Ensemble:
+        return ChowderEnsemble(dim, self.members, self.r, self.embeddings, self.bias, self.hidden)
+
+
+def as_bags(bags: Bags | Sequence[np.ndarray]) -> Bags:
+    """Bags from Bags or from a list of (tiles, P) arrays."""
+    return bags if isinstance(bags, Bags) else Bags.from_arrays(bags)
+
+
+def check_labels(labels: Sequence[int], bags: Bags) -> np.ndarray:
+    """(n,) int64 labels. Errors: another length than the bags, values other than 0 and 1, one class only."""
+    y = np.asarray(labels)
+    if y.shape != (len(bags),):
+        raise UserError(f"{len(bags)} bags but labels of shape {y.shape}: give one label a bag")
+    if not np.isin(y, (0, 1)).all():
+        raise UserError("labels must be 0 (normal) or 1 (tumour)")
+    if len(np.unique(y)) < 2:
+        raise UserError(f"all training slides have label {int(y[0])}: training needs slides of both classes")
+    return y.astype(np.int64)
+
+
+def fit_many(
+    estimators: Sequence[EnsembleEstimator],
+    bags: Bags | Sequence[np.ndarray],
+    labels: Sequence[int],
+    progress: str | None = None,
+) -> None:
+    """Fit several ensembles on the same slides, reading each batch once for all of them.
+
+    They must agree on epochs, batch, seed, stream, device and precision; each one's result has the very bits that
+    fitting it alone gives. Errors: :class:`UserError` for bad labels, disagreeing settings, or a loss that is not
+    finite (with epoch and member).
+    """
+    bags = as_bags(bags)
+    y = check_labels(labels, bags)
+    first = estimators[0]
+    for key in ("epochs", "batch", "seed", "stream", "device", "precision"):
+        if any(getattr(other, key) != getattr(first, key) for other in estimators):
+            raise UserError(f"ensembles trained together must have the same {key}: train them one by one")
+    started = time.perf_counter()
+    store = _Store(bags, pick_device(first.device), first.precision)
+    targets = torch.tensor(y, dtype=store.exact, device=store.device)
+    runs = [_Run(estimator, store, len(bags)) for estimator in estimators]
+    order = seeds.generator(first.seed, *first.stream, "order")
+    batches = -(-len(bags) // first.batch)
+    bar = Progress(first.epochs * batches, "steps", progress) if progress else None
+    if bar:
+        bar.__enter__()
+    try:
+        for epoch in range(first.epochs):
+            permutation = order.permutation(len(bags))
+            for run in runs:
+                run.start_epoch()
+            for at in range(0, len(bags), first.batch):
+                slides = permutation[at : at + first.batch]
+                scores = store.scores(slides, [run.model.weight.flatten(0, 1) for run in runs])
+                bounds, rows = store.bounds(slides), store.global_rows(slides)
+                for run, values in zip(runs, scores, strict=True):
+                    run.step(values, slides, bounds, rows, targets[torch.as_tensor(slides, device=store.device)])
+                if bar:
+                    bar.update(1)
+            for run in runs:
+                run.end_epoch(epoch)
+    finally:
+        if bar:
+            bar.__exit__(None, None, None)
+    for run in runs:
+        run.estimator.model_ = run.model
+        run.estimator.history_ = np.stack(run.history)
+        run.estimator.mean_, run.estimator.sd_, run.estimator.orientation_ = _calibrate(run.model, store)
+    common = time.perf_counter() - started - sum(run.seconds for run in runs)
+    for run in runs:
+        run.estimator.seconds_ = run.seconds + common / len(runs)
+
+
+@torch.no_grad()
+def _selected(model: Ensemble, store: _Store, slides_at_once: int = 16) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+    """Selected values (E, B, J, 2R) and all values (EJ, rows) of the store's slides, a few slides at a time."""
+    n = len(store.bags)
+    for at in range(0, n, slides_at_once):
+        slides = np.arange(at, min(at + slides_at_once, n))
+        (scores,) = store.scores(slides, [model.weight.flatten(0, 1)])
+        if model.offset is not None:
+            scores += model.offset.detach().flatten()[:, None]
+        chosen = select(scores, store.bounds(slides), model.r)
+        values = scores.gather(1, chosen.flatten(1))
+        shape = (model.members, model.embeddings, len(slides), 2 * model.r)
+        yield values.view(shape).transpose(1, 2).contiguous(), scores
+
+
+def _calibrate(model: Ensemble, store: _Store) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Mean, sd and orientation of every member's embedding values over the training tiles, (E, J) each.
+
+    The orientation says whether the logit rises (+) or falls (-) as the top instances rise: it is the sign of the
+    derivative of the logit by the R top inputs, summed over them and averaged over the training slides, without
+    dropout. With J > 1 the embeddings of a member are weighted by that derivative times their sd, the absolute
+    weights of a member summing to 1; for J = 1 this is the sign.
+    """
+    size = model.members * model.embeddings
+    total = torch.zeros(size, dtype=torch.float64, device=store.device)
+    squares, slope, tiles = total.clone(), total.clone(), 0
+    for values, scores in _selected(model, store):
+        doubles = scores.double()
+        total += doubles.sum(dim=1)
+        squares += doubles.square().sum(dim=1)
+        tiles += scores.shape[1]
+        with torch.enable_grad():
+            values.requires_grad_()
+            (gradient,) = torch.autograd.grad(model.head(values).sum(), values)
+        slope += gradient[..., : model.r].double().sum(dim=(1, 3)).flatten()
+    shape = (model.members, model.embeddings)
+    mean = (total / tiles).cpu().numpy().reshape(shape)
+    sd = np.sqrt(np.maximum((squares / tiles).cpu().numpy().reshape(shape) - mean**2, 0.0))
+    sd = np.where(sd > 0, sd, 1.0)
+    effect = slope.cpu().numpy().reshape(shape) * sd
+    scale = np.abs(effect).sum(axis=1, keepdims=True)
+    orientation = np.where(scale > 0, effect / np.where(scale > 0, scale, 1.0), 1.0 / model.embeddings)
+    return mean, sd, np.ascontiguousarray(orientation)
+
+
+def save_content(path: Any, content: dict[str, Any]) -> None:
+    """torch.save with bytes that depend on the content alone (not on the file's name), written whole or not at all."""
+    buffer = io.BytesIO()
+    torch.save(content, buffer)
+    with atomic(path) as scratch:
+        scratch.write_bytes(buffer.getvalue())

@@ -1,0 +1,61 @@
+"""Lesion scores of the test slides' tiles and the challenge's detection files: model + all tissue tiles -> both."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from chowder import localisation, methods, protocols
+from chowder.bags import read_features, read_index
+from chowder.files import UserError, atomic, run
+from chowder.progress import Progress
+
+
+def read_tiles(path: Path, coords: np.ndarray) -> tuple[np.ndarray, dict]:
+    """Upper left corners (n, 2) and the grid's record; the features must belong to these very tiles."""
+    table = pq.read_table(path)
+    xy = np.stack([table["x"].to_numpy(), table["y"].to_numpy()], axis=1)
+    if not np.array_equal(xy, coords):
+        raise UserError(f"{path}: the tiles are not those of the feature file: embed slide {path.stem} again")
+    return xy, json.loads(table.schema.metadata[b"tiles"])
+
+
+def main(argv: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--method", required=True)
+    parser.add_argument("--model", required=True, help="the competition split's model file")
+    parser.add_argument("--index", required=True, help="features/<encoder>/index.json")
+    parser.add_argument("--tiles-dir", required=True, help="folder of tiles/<slide>.parquet")
+    parser.add_argument("--splits", required=True, help="splits.json")
+    parser.add_argument("--slides", help="not read; the test slides are those of the split")
+    parser.add_argument("--settings", type=json.loads, default={}, help="JSON: smoothing_um, nms_um")
+    parser.add_argument("--scores-dir", required=True, help="<slide>.parquet: x, y, score of every tissue tile")
+    parser.add_argument("--detections-dir", required=True, help="<slide>.csv without header: score,x,y")
+    args = parser.parse_args(argv)
+
+    estimator = methods.load(args.model)
+    dim, entries = read_index(args.index)
+    test = protocols.read_splits(args.splits, ["competition"])["competition"]["test"]
+    with Progress(len(test), "slides", f"tile scores of {args.method}") as bar:
+        for slide in test:
+            entry = entries.get(slide)
+            if entry is None:
+                raise UserError(f"{args.index}: slide {slide} is not in the index: embed it")
+            features, coords = read_features(Path(args.index).parent / entry["file"], slide, entry["tiles"], dim)
+            xy, grid = read_tiles(Path(args.tiles_dir) / f"{slide}.parquet", coords)
+            scores = estimator.instance_scores(features)
+            table = pa.table({"x": xy[:, 0], "y": xy[:, 1], "score": scores})
+            with atomic(Path(args.scores_dir) / f"{slide}.parquet") as scratch:
+                pq.write_table(table, scratch)
+            detected = localisation.detections(scores, xy, grid, **args.settings)
+            localisation.write_detections(Path(args.detections_dir) / f"{slide}.csv", *detected)
+            bar.update(1)
+
+
+if __name__ == "__main__":
+    run(main)
