@@ -49,7 +49,8 @@ def test_patterns_fill_images_of_all_and_annotations_of_existing_tumour_files(tm
 
 
 def test_only_annotated_tumour_and_normal_test_slides_count_for_froc(tmp_path):
-    text = "slide,label,split,annotation,froc\na,0,train,,\nb,1,train,b.xml,\nc,0,test,,\nd,1,test,d.xml,1\ne,1,test,,\nf,1,test,f.xml,0\n"
+    rows = ["a,0,train,,", "b,1,train,b.xml,", "c,0,test,,", "d,1,test,d.xml,1", "e,1,test,,", "f,1,test,f.xml,0"]
+    text = "\n".join(["slide,label,split,annotation,froc", *rows])
     slides = cohort.read(table(tmp_path, text))
     assert [s.slide for s in slides if s.counts_for_froc] == ["c", "d"]
 

@@ -1,4 +1,4 @@
-"""The inputs that stand for code are the modules really imported: no more than the source names, no fewer than Python loads."""
+"""The inputs that stand for code are the modules really imported, found without running anything."""
 
 import subprocess
 import sys
@@ -18,8 +18,9 @@ def test_every_module_that_python_loads_is_listed(program):
         "import sys, runpy; runpy.run_path(sys.argv[1], run_name='not_main');"
         "print(*[m.__file__ for n, m in sys.modules.items() if n.startswith('chowder.')], sep='\\n')"
     )
-    result = subprocess.run([sys.executable, "-c", code, str(program)], cwd=SCRIPTS, env={"PYTHONPATH": str(SCRIPTS), "PATH": ""},
-                            capture_output=True, text=True, check=True)  # fmt: skip
+    environment = {"PYTHONPATH": str(SCRIPTS), "PATH": ""}
+    command = [sys.executable, "-c", code, str(program)]
+    result = subprocess.run(command, cwd=SCRIPTS, env=environment, capture_output=True, text=True, check=True)
     loaded = {Path(line).resolve() for line in result.stdout.split()}
     listed = {path.resolve() for path in imports.modules_of(program)}
     assert loaded, "a program that uses nothing of the library hides science"

@@ -1,13 +1,4 @@
-# What a user asks for. `snakemake --cores all` is the rule all.
-
-
-rule all:
-    """Everything: table, figures, report (the default)."""
-    input:
-        f"{RESULTS}/benchmark.html",
-        FIGURES,
-        f"{RESULTS}/report.html",
-    default_target: True
+# What a user asks for, beside the rule all of the Snakefile.
 
 
 rule features:

@@ -37,15 +37,28 @@ def script(name):
     return near(BASE / "workflow" / "scripts" / f"{name}.py")
 
 
-def library(name):
+def library(name, also=()):
     """The library modules that the program of rule ``name`` imports: inputs, so that an edit reruns just its stages."""
-    return [near(path) for path in imports.modules_of(BASE / "workflow" / "scripts" / f"{name}.py")]
+    return [near(path) for path in imports.modules_of(BASE / "workflow" / "scripts" / f"{name}.py", tuple(also))]
 
 
-def settings(*sections, **more):
-    """Sections of the config, and what else a program must know, as one labelled string for ``params``."""
-    values = dict(config[sections[0]]) if len(sections) == 1 else {name: config[name] for name in sections}
-    return json.dumps(values | more, sort_keys=True)
+def labelled(values):
+    """What a program must know, as one labelled JSON string for ``params`` (a function, so that braces stay as they are)."""
+    text = json.dumps(values, sort_keys=True)
+    return lambda wildcards: text
+
+
+def settings(section, **more):
+    """A section of the config, and what else its program must know, for ``params``."""
+    return labelled(config[section] | more)
+
+
+def training_settings():
+    """What a model depends on: each section with the seed it draws from."""
+    seed = {"seed": config["seed"]}
+    learnt = {key: value for key, value in config["training"].items() if key != "threads"}
+    sections = {"training": learnt | seed, "baselines": config["baselines"] | seed, "sample": config["sample"] | seed}
+    return labelled(sections | {"dataset": config["dataset"]})
 
 
 # --- where things lie -------------------------------------------------------------------------------------------------
@@ -111,11 +124,12 @@ ENCODERS = {re.sub(r"[:/]", "-", name): name for name in config["encoders"]}
 METHODS = list(config["methods"])
 for name in METHODS:
     checked(methods.parse, name)
+ESTIMATORS = sorted({kind.estimator.split(":")[0].split(".")[1] for kind in methods.KINDS.values()})
 FOLDS = [f"cv{fold + 1}" for fold in range(config["cv"]["folds"])]
 SPLITS = (["competition"] if TEST else []) + FOLDS
 SHARDS = [list(SLIDES)[i : i + config["embedding"]["shard"]] for i in range(0, len(SLIDES), config["embedding"]["shard"])]
 SHARD_OF = {slide: str(number) for number, shard in enumerate(SHARDS) for slide in shard}
-LEARNT = [m for m in METHODS if methods.parse(m).kind in ("weldon", "chowder")]
+LEARNT = [m for m in METHODS if methods.parse(m).trained_as_ensemble]
 DRAWN = [s for s in config["figures"]["heatmaps"]] if TEST else []
 
 
@@ -133,8 +147,8 @@ checked(check_figures)
 
 # --- figures ----------------------------------------------------------------------------------------------------------
 
-FIGURE_SETTINGS = json.dumps(
-    {"dataset": config["dataset"], "simulated": SIMULATED, "gallery": config["figures"]["gallery"]}, sort_keys=True
+FIGURE_SETTINGS = labelled(
+    {"dataset": config["dataset"], "simulated": SIMULATED, "gallery": config["figures"]["gallery"]}
 )
 FIGURES = [f"{RESULTS}/figures/tissue.png"]
 for name in ENCODERS:
@@ -170,6 +184,31 @@ def gpus(section):
     """How many accelerators a job of ``section`` takes: none on a machine without one, unless the config insists."""
     device = config[section]["device"]
     return int(device == "cuda" or (device == "auto" and os.path.exists("/dev/nvidia0")))
+
+
+# --- downloads --------------------------------------------------------------------------------------------------------
+
+SOURCE_KEYS = {"checksums.md5": "checksums.md5", "reference.csv": "evaluation/reference.csv"}
+SOURCE_SHA256 = {
+    file: f"--sha256 {pin}" if pin else ""
+    for file, pin in zip(SOURCE_KEYS, (config["download"]["checksums_sha256"], config["download"]["reference_sha256"]))
+}
+DOWNLOAD_SETTINGS = labelled({key: config["download"][key] for key in ("retries", "timeout_s")})
+STREAMING = SOURCE == "camelyon16" and not config["slides"]["keep"]
+
+
+def streamed(path):
+    """A slide that is deleted when nothing needs it any more, in streaming mode."""
+    return temp(path) if STREAMING else path
+
+
+def shards_before(slide):
+    """In streaming mode, the shards that must be embedded before this slide may come: so few slides lie on disk at once."""
+    lookahead = max(1, config["slides"]["at_once"] // config["embedding"]["shard"])
+    before = int(SHARD_OF[slide]) - lookahead
+    if not STREAMING or before < 0:
+        return []
+    return [f"{RESULTS}/features/{encoder}/shards/{before}.json" for encoder in ENCODERS]
 
 
 def write_config():

@@ -77,14 +77,13 @@ rule benchmark_table:
     log:
         f"{LOGS}/benchmark_table.log",
     params:
-        settings=json.dumps(
+        settings=labelled(
             {
                 "dataset": config["dataset"],
                 "simulated": SIMULATED,
                 "ensemble": config["training"]["members"],
                 "froc_mode": config["evaluation"]["froc_mode"],
-            },
-            sort_keys=True,
+            }
         ),
         entries=lambda wildcards, input: [
             f"{encoder}:{method}"

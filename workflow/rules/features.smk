@@ -17,10 +17,10 @@ rule embed:
     benchmark:
         f"{TIMES}/embed/{{encoder}}/{{shard}}.tsv"
     params:
-        settings=json.dumps(config["embedding"] | config["tiles"], sort_keys=True),
+        settings=labelled(config["embedding"] | config["tiles"]),
         encoder=lambda wildcards: ENCODERS[wildcards.encoder],
         slides=lambda wildcards: SHARDS[int(wildcards.shard)],
-        mpp=lambda wildcards: [SLIDES[slide].mpp for slide in SHARDS[int(wildcards.shard)]],
+        mpp=lambda wildcards: [SLIDES[slide].mpp or "file" for slide in SHARDS[int(wildcards.shard)]],
         store=f"{RESULTS}/features/{{encoder}}/.store",
     threads: config["embedding"]["threads"]
     resources:

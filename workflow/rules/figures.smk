@@ -159,6 +159,7 @@ rule figure_heatmap:
         record=f"{RESULTS}/tissue/{{slide}}.json",
         tiles=f"{RESULTS}/tiles/{{slide}}.parquet",
         scores=f"{RESULTS}/tile_scores/{{encoder}}/{{method}}/{{slide}}.parquet",
+        image=lambda wildcards: image(wildcards.slide),
         annotation=lambda wildcards: annotation(wildcards.slide),
     output:
         png=report(
@@ -180,8 +181,8 @@ rule figure_heatmap:
     shell:
         "python {input.script} --slide {wildcards.slide} --method {wildcards.method} --preview {input.preview:q}"
         " --record {input.record:q} --tiles {input.tiles:q} --scores {input.scores:q}"
-        " --annotation {input.annotation:q} --settings {params.settings:q} --output-stem {params.stem:q}"
-        " > {log:q} 2>&1"
+        " --image {input.image:q} --annotation {input.annotation:q} --settings {params.settings:q}"
+        " --output-stem {params.stem:q} > {log:q} 2>&1"
 
 
 rule figure_gallery:
@@ -192,6 +193,7 @@ rule figure_gallery:
         image=lambda wildcards: image(wildcards.slide),
         tiles=f"{RESULTS}/tiles/{{slide}}.parquet",
         scores=f"{RESULTS}/tile_scores/{{encoder}}/{{method}}/{{slide}}.parquet",
+        annotation=lambda wildcards: annotation(wildcards.slide),
     output:
         png=report(
             f"{RESULTS}/figures/gallery_{{encoder}}_{{method}}_{{slide}}.png",
@@ -212,8 +214,8 @@ rule figure_gallery:
         runtime=10,
     shell:
         "python {input.script} --slide {wildcards.slide} --method {wildcards.method} --image {input.image:q}"
-        " --mpp {params.mpp:q} --tiles {input.tiles:q} --scores {input.scores:q} --settings {params.settings:q}"
-        " --output-stem {params.stem:q} > {log:q} 2>&1"
+        " --mpp={params.mpp} --tiles {input.tiles:q} --scores {input.scores:q}"
+        " --annotation {input.annotation:q} --settings {params.settings:q} --output-stem {params.stem:q} > {log:q} 2>&1"
 
 
 rule figure_tissue:

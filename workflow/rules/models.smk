@@ -27,7 +27,7 @@ rule train:
     """Train one method on every split and predict the slides left out."""
     input:
         script=script("train"),
-        library=library("train"),
+        library=library("train", ESTIMATORS),
         index=f"{RESULTS}/features/{{encoder}}/index.json",
         summary=f"{RESULTS}/tiles/summary.csv",
         slides=f"{RESULTS}/slides.csv",
@@ -42,7 +42,7 @@ rule train:
     benchmark:
         f"{TIMES}/train/{{encoder}}/{{method}}.tsv"
     params:
-        settings=settings("training", "baselines", "sample", dataset=config["dataset"], seed=config["seed"]),
+        settings=training_settings(),
         models=lambda wildcards, output: [f"{split}={path}" for split, path in zip(SPLITS, output.models)],
         predictions=lambda wildcards, output: [f"{split}={path}" for split, path in zip(SPLITS, output.predictions)],
         curves=lambda wildcards, output: [f"{split}={path}" for split, path in zip(SPLITS, output.curves)],
@@ -62,9 +62,10 @@ rule localise:
     """Score every tissue tile of the test slides: the lesion scores and the challenge's detection files."""
     input:
         script=script("localise"),
-        library=library("localise"),
+        library=library("localise", ESTIMATORS),
         model=f"{RESULTS}/models/{{encoder}}/{{method}}/competition.pt",
         index=f"{RESULTS}/features/{{encoder}}/index.json",
+        splits=f"{RESULTS}/splits.json",
         tiles=expand(f"{RESULTS}/tiles/{{slide}}.parquet", slide=TEST),
     output:
         scores=expand(f"{RESULTS}/tile_scores/{{{{encoder}}}}/{{{{method}}}}/{{slide}}.parquet", slide=TEST),
@@ -75,6 +76,7 @@ rule localise:
         f"{TIMES}/localise/{{encoder}}/{{method}}.tsv"
     params:
         settings=settings("localisation"),
+        tiles=f"{RESULTS}/tiles",
         scores=f"{RESULTS}/tile_scores/{{encoder}}/{{method}}",
         detections=f"{RESULTS}/detections/{{encoder}}/{{method}}",
     resources:
@@ -82,8 +84,8 @@ rule localise:
         runtime=60,
     shell:
         "python {input.script} --method {wildcards.method} --model {input.model:q} --index {input.index:q}"
-        " --tiles {input.tiles:q} --settings {params.settings:q} --scores-dir {params.scores:q}"
-        " --detections-dir {params.detections:q} > {log:q} 2>&1"
+        " --splits {input.splits:q} --tiles-dir {params.tiles:q} --settings {params.settings:q}"
+        " --scores-dir {params.scores:q} --detections-dir {params.detections:q} > {log:q} 2>&1"
 
 
 rule split_bias:
@@ -93,21 +95,22 @@ rule split_bias:
         library=library("split_bias"),
         index=f"{RESULTS}/features/{{encoder}}/index.json",
         summary=f"{RESULTS}/tiles/summary.csv",
-        slides=f"{RESULTS}/slides.csv",
+        splits=f"{RESULTS}/splits.json",
     output:
-        f"{RESULTS}/split_bias/{{encoder}}.csv",
+        csv=f"{RESULTS}/split_bias/{{encoder}}.csv",
+        json=f"{RESULTS}/split_bias/{{encoder}}.json",
     log:
         f"{LOGS}/split_bias/{{encoder}}.log",
     benchmark:
         f"{TIMES}/split_bias/{{encoder}}.tsv"
     params:
-        settings=settings("baselines", "sample", dataset=config["dataset"], seed=config["seed"]),
+        settings=training_settings(),
     resources:
         mem_mb=2000,
         runtime=60,
     shell:
-        "python {input.script} --index {input.index:q} --summary {input.summary:q} --slides {input.slides:q}"
-        " --settings {params.settings:q} --output {output:q} > {log:q} 2>&1"
+        "python {input.script} --index {input.index:q} --summary {input.summary:q} --splits {input.splits:q}"
+        " --settings {params.settings:q} --output {output.csv:q} --json {output.json:q} > {log:q} 2>&1"
 
 
 rule ensemble_size:

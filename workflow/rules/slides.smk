@@ -14,7 +14,7 @@ rule slides_table:
     log:
         f"{LOGS}/slides_table.log",
     params:
-        settings=json.dumps(
+        settings=labelled(
             {
                 "image": config["slides"]["image"],
                 "annotation": config["slides"]["annotation"],
@@ -45,7 +45,7 @@ if SIMULATED:
         benchmark:
             f"{TIMES}/simulate/{{slide}}.tsv"
         params:
-            settings=json.dumps({"seed": config["seed"]}),
+            settings=settings("simulation", seed=config["seed"]),
             cls=lambda wildcards: SLIDES[wildcards.slide].cls,
             center=lambda wildcards: SLIDES[wildcards.slide].center,
         resources:
@@ -55,3 +55,90 @@ if SIMULATED:
             "python {input.script} --slide {wildcards.slide} --class {params.cls:q} --center {params.center:q}"
             " --settings {params.settings:q} --image {output.image:q} --annotation {output.annotation:q}"
             " > {log:q} 2>&1"
+
+
+if SOURCE == "camelyon16":
+
+    rule fetch_source:
+        """The organisers' checksums and reference labels, held against their pinned sha256."""
+        input:
+            script=script("fetch"),
+            library=library("fetch"),
+        output:
+            f"{RESULTS}/source/{{file}}",
+        log:
+            f"{LOGS}/fetch_source/{{file}}.log",
+        params:
+            url=lambda wildcards: f"{config['download']['base_url'].rstrip('/')}/{SOURCE_KEYS[wildcards.file]}",
+            sha256=lambda wildcards: SOURCE_SHA256[wildcards.file],
+            settings=DOWNLOAD_SETTINGS,
+        wildcard_constraints:
+            file=r"checksums\.md5|reference\.csv",
+        resources:
+            mem_mb=200,
+            runtime=30,
+            net=1,
+        shell:
+            "python {input.script} --url {params.url:q} {params.sha256} --settings {params.settings:q}"
+            " --output {output:q} > {log:q} 2>&1"
+
+    rule check_table:
+        """Our slides table agrees with the organisers' reference, slide by slide."""
+        input:
+            script=script("camelyon16_table"),
+            library=library("camelyon16_table"),
+            table=TABLE,
+            reference=f"{RESULTS}/source/reference.csv",
+        output:
+            f"{RESULTS}/source/reference.checked",
+        log:
+            f"{LOGS}/check_table.log",
+        resources:
+            mem_mb=200,
+            runtime=5,
+        shell:
+            "python {input.script} --check --table {input.table:q} --reference {input.reference:q}"
+            " --output {output:q} > {log:q} 2>&1"
+
+    rule fetch_slide:
+        """One slide from the bucket or a mirror: continued where it stopped, verified, named only when whole."""
+        input:
+            script=ancient(script("fetch")),
+            md5=ancient(f"{RESULTS}/source/checksums.md5"),
+            before=lambda wildcards: ancient(shards_before(wildcards.slide)),
+        output:
+            streamed(f"{RESULTS}/slides/{{slide}}.tif"),
+        log:
+            f"{LOGS}/fetch_slide/{{slide}}.log",
+        benchmark:
+            f"{TIMES}/fetch_slide/{{slide}}.tsv"
+        params:
+            base=config["download"]["base_url"],
+            settings=DOWNLOAD_SETTINGS,
+        resources:
+            mem_mb=300,
+            runtime=240,
+            net=1,
+        shell:
+            "python {input.script} --base {params.base:q} --slide {wildcards.slide} --kind image"
+            " --md5-list {input.md5:q} --settings {params.settings:q} --output {output:q} > {log:q} 2>&1"
+
+    rule fetch_annotation:
+        """One tumour slide's lesion outlines."""
+        input:
+            script=ancient(script("fetch")),
+            md5=ancient(f"{RESULTS}/source/checksums.md5"),
+        output:
+            f"{RESULTS}/annotations/{{slide}}.xml",
+        log:
+            f"{LOGS}/fetch_annotation/{{slide}}.log",
+        params:
+            base=config["download"]["base_url"],
+            settings=DOWNLOAD_SETTINGS,
+        resources:
+            mem_mb=300,
+            runtime=30,
+            net=1,
+        shell:
+            "python {input.script} --base {params.base:q} --slide {wildcards.slide} --kind annotation"
+            " --md5-list {input.md5:q} --settings {params.settings:q} --output {output:q} > {log:q} 2>&1"

@@ -23,6 +23,6 @@ rule tissue:
         mem_mb=1500,
         runtime=20,
     shell:
-        "python {input.script} --slide {wildcards.slide} --image {input.image:q} --mpp {params.mpp:q}"
+        "python {input.script} --slide {wildcards.slide} --image {input.image:q} --mpp={params.mpp}"
         " --settings {params.settings:q} --mask {output.mask:q} --record {output.record:q}"
         " --preview {output.preview:q} > {log:q} 2>&1"

@@ -1,18 +1,18 @@
-"""Features of a shard of slides: images and tile tables in, one HDF5 file a slide out.
+"""Features of a shard of slides: images and tile tables in, one HDF5 file a slide in the store, a manifest out.
 
-The four lists run parallel. Files appear in the output folder under their final names when the whole shard is done;
-until then whole slides wait in the scratch folder, and a second run goes on from there.
+The four lists run parallel. A file of the store carries the fingerprint of all that made it in its name, so a second run
+of the shard, after a kill or with one slide changed, does only what is not there. The manifest is written last.
 """
 
 from __future__ import annotations
 
 import argparse
+import glob
 import json
 import os
-import shutil
 from pathlib import Path
 
-from chowder.files import UserError, atomic, run
+from chowder.files import UserError, run, write_text
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -21,13 +21,13 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--slides", nargs="+", required=True, help="names")
     parser.add_argument("--images", nargs="+", required=True, help="slide files")
     parser.add_argument("--tiles", nargs="+", required=True, help="tile tables")
-    parser.add_argument("--mpp", nargs="+", default=[], help="um per level-0 px; '' = as the file says")
+    parser.add_argument("--mpp", nargs="+", default=[], help="um per level-0 px, or the word file: as the file says")
     parser.add_argument("--settings", required=True, help="section `embedding` of the config, as JSON")
     parser.add_argument("--threads", type=int, default=1, help="threads for reading and computing")
-    parser.add_argument("--scratch", required=True, help="folder for whole slides of an unfinished shard")
-    parser.add_argument("--output-dir", required=True, help="folder of <slide>.h5")
+    parser.add_argument("--store", type=Path, required=True, help="folder of the feature files")
+    parser.add_argument("--manifest", type=Path, required=True, help="JSON to write: each slide's file in the store")
     args = parser.parse_args(argv)
-    spacings = args.mpp or [""] * len(args.slides)
+    spacings = args.mpp or ["file"] * len(args.slides)
     if len({len(args.slides), len(args.images), len(args.tiles), len(spacings)}) != 1:
         raise UserError("--slides, --images, --tiles and --mpp must have the same length")
 
@@ -47,15 +47,15 @@ def main(argv: list[str] | None = None) -> None:
         compile=settings["compile"],
     )
     items = [
-        features.Item(slide, image, tiles, float(mpp) if mpp.strip() else None)
+        features.Item(slide, image, tiles, None if mpp == "file" else float(mpp))
         for slide, image, tiles, mpp in zip(args.slides, args.images, args.tiles, spacings, strict=True)
     ]
-    made = features.embed_shard(items, encoder, args.scratch, settings["batch"], args.threads)
-    for slide, path in made.items():
-        with atomic(Path(args.output_dir) / f"{slide}.h5") as final:
-            shutil.move(path, final)
-    if not any(Path(args.scratch).iterdir()):
-        Path(args.scratch).rmdir()
+    made = features.embed_shard(items, encoder, args.store, settings["batch"], args.threads)
+    for slide, path in made.items():  # the same slide as it was before a change
+        for stale in set(args.store.glob(f"{glob.escape(slide)}.{'?' * 16}.h5")) - {path}:
+            stale.unlink()
+    files = {slide: {"file": os.path.relpath(path, args.manifest.parent)} for slide, path in made.items()}
+    write_text(args.manifest, json.dumps({"encoder": args.encoder, "slides": files}, indent=1) + "\n")
 
 
 if __name__ == "__main__":

@@ -11,14 +11,15 @@ from functools import cache
 from pathlib import Path
 
 
-def modules_of(script: Path, package: str = "chowder") -> list[Path]:
+def modules_of(script: Path, also: tuple[str, ...] = (), package: str = "chowder") -> list[Path]:
     """The library modules that ``script`` needs, transitively, as sorted paths beside it (``<folder>/<package>/x.py``).
 
-    Imports inside functions count too. Standard library only: the Snakefile calls this at parse time.
+    Imports inside functions count too. ``also`` names modules that the script reaches by name only (the estimators of
+    ``chowder.methods``). Standard library only: the Snakefile calls this at parse time.
     """
     folder = script.parent / package
-    found: set[Path] = set()
-    queue = [script]
+    found = {folder / f"{name}.py" for name in also}
+    queue = [script, *found]
     while queue:
         for name in _imports(queue.pop(), package):
             module = folder / f"{name}.py"
