@@ -7,6 +7,7 @@ stains of its centre, enlarged by 2 and written like a Camelyon-16 slide. docs/s
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import os
 from dataclasses import dataclass, field
@@ -15,9 +16,10 @@ from typing import Any
 
 import numpy as np
 
-from . import files
-from .files import UserError
-from .seeds import generator
+from chowder import files
+from chowder.annotations import Outline, write_asap
+from chowder.files import UserError
+from chowder.seeds import generator
 
 CLASSES = ("negative", "itc", "micro", "macro")
 
@@ -35,12 +37,16 @@ class Center:
     eosin: tuple[float, float, float]
     strength: tuple[float, float]  # of haematoxylin and eosin
     tint: float  # how much haematoxylin the cytoplasm and stroma take up
+    packing: float  # relative density of lymphocytes (section thickness)
 
 
 CENTERS = {
-    "centre_a": Center(0.243, (243, 242, 243), (0.54, 0.69, 0.48), (0.15, 0.93, 0.33), (1.0, 0.9), 0.05),
-    "centre_b": Center(0.226, (242, 243, 245), (0.57, 0.78, 0.26), (0.10, 0.95, 0.28), (1.1, 1.1), 0.16),
+    "centre_a": Center(0.243, (243, 242, 243), (0.54, 0.69, 0.48), (0.15, 0.93, 0.33), (1.0, 0.9), 0.05, 0.95),
+    "centre_b": Center(0.226, (242, 243, 245), (0.57, 0.78, 0.26), (0.10, 0.95, 0.28), (1.1, 1.1), 0.16, 1.12),
 }
+
+#: Colours of the annotation groups in ASAP.
+COLOURS = {"Tumor": "#F4FA58", "_0": "#F4FA58", "Exclusion": "#64FE2E", "_2": "#64FE2E"}
 
 #: Settings of :func:`simulate_slide` that config.yaml may change.
 DEFAULTS: dict[str, Any] = {
@@ -51,7 +57,8 @@ DEFAULTS: dict[str, Any] = {
 }
 
 # Kinds of tissue a coarse cell can be.
-GLASS, FAT, STROMA, SINUS, CORTEX, PARACORTEX, MANTLE, GERMINAL, TUMOUR, VESSEL = range(10)
+GLASS, FAT, STROMA, SINUS, CORTEX, PARACORTEX, MANTLE, GERMINAL, TUMOUR, VESSEL, HISTIOCYTES = range(11)
+KINDS = 11
 
 
 # ---------------------------------------------------------------------------------------------- cohort
@@ -100,7 +107,7 @@ class Layout:
 
     Attributes
     ----------
-    kinds : (h, w) uint8, one of GLASS ... VESSEL
+    kinds : (h, w) uint8, one of GLASS ... HISTIOCYTES
     lesions : (h, w) uint8, 0 outside, otherwise the lesion's number from 1
     depth : (h, w) float32, distance to the outside of the tissue, um
     cell_um : edge of a coarse cell, um
@@ -145,6 +152,18 @@ def _spine(rng: np.random.Generator, kind: str, half: tuple[float, float], side:
     return middle + line @ turn, width
 
 
+def _options(settings: dict[str, Any]) -> dict[str, Any]:
+    """``DEFAULTS`` with the caller's settings, checked."""
+    limits = {"area_mm2": (0.1, 20), "variation": (0, 3), "pen": (0, 1), "quality": (30, 100)}
+    for key, value in settings.items():
+        if key not in DEFAULTS:
+            raise UserError(f"simulation: setting {key!r} is unknown: use {', '.join(DEFAULTS)}")
+        low, high = limits[key]
+        if isinstance(value, bool) or not isinstance(value, int | float) or not low <= value <= high:
+            raise UserError(f"simulation.{key}: {value!r} is not a number from {low} to {high}: mend the config")
+    return {**DEFAULTS, **settings}
+
+
 def layout(slide: str, kind: str, center: str, seed: int, **settings: Any) -> Layout:
     """Lay out a slide: tissue outline, compartments, lesions. Deterministic in all its arguments.
 
@@ -156,10 +175,7 @@ def layout(slide: str, kind: str, center: str, seed: int, **settings: Any) -> La
         raise UserError(f"{slide}: class {kind!r} is none of {', '.join(CLASSES)}: mend the slides table")
     if center not in CENTERS:
         raise UserError(f"{slide}: center {center!r} is none of {', '.join(CENTERS)}: mend the slides table")
-    unknown = sorted(set(settings) - set(DEFAULTS))
-    if unknown:
-        raise UserError(f"simulation: setting {unknown[0]!r} is unknown: use {', '.join(DEFAULTS)}")
-    options = {**DEFAULTS, **settings}
+    options = _options(settings)
     site = CENTERS[center]
     um = 2 * CELL * site.mpp
     rng = generator(seed, "simulate", slide, "layout")
@@ -174,12 +190,17 @@ def layout(slide: str, kind: str, center: str, seed: int, **settings: Any) -> La
         "haematoxylin": float(np.exp(rng.normal(0, 0.10 * spread))),
         "eosin": float(np.exp(rng.normal(0, 0.14 * spread))),
         "angle": float(rng.normal(0, 0.035 * spread)),
-        "blur": float(rng.uniform(0.45, 0.8)),
-        "grade": float(rng.uniform(0, 1)),
+        "histiocytes": float(np.clip(rng.normal(0.5, 0.4 * spread), 0, 1.3)),
+        "patchiness": float(rng.uniform(0.05, 0.30)),
+        "blur": float(rng.uniform(0.32, 0.6)),
+        "grade": float(rng.uniform(0, 1)),  # of the metastasis: size of nuclei, nucleoli
+        "cytoplasm": float(rng.uniform(-22, 6)),  # of the metastasis: eosin
+        "infiltrate": float(rng.uniform(0.02, 0.20)),  # lymphocytes among tumour cells
     }
 
     area = float(options["area_mm2"]) * 1e6 * np.exp(rng.normal(0, 0.10))
-    length = rng.uniform(2580, 2720) if kind == "macro" else rng.uniform(2000, 2650)
+    scale = np.sqrt(float(options["area_mm2"]) / DEFAULTS["area_mm2"])
+    length = rng.uniform(2580, 2720) if kind == "macro" else rng.uniform(2000, 2650) * scale
     along, across = length / 2, 2 * area / (np.pi * length)
     if kind == "macro":
         across = max(across, 400.0)
@@ -206,6 +227,15 @@ def layout(slide: str, kind: str, center: str, seed: int, **settings: Any) -> La
     band = np.abs(_noise(rng, shape, 110 / um) + 0.3 * fine)
     kinds[(band < 0.26 * look["sinus"]) & (depth + 80 * broad > 200)] = SINUS
     kinds[(depth > 24) & (depth + 10 * fine < 24 + 30 * look["sinus"])] = SINUS
+    # Sheets of histiocytes, as in a reactive sinus: large, pale and pink, yet no tumour.
+    for _ in range(int(rng.poisson(9 * look["histiocytes"]))):
+        spot = rng.integers(0, shape[0]), rng.integers(0, shape[1])
+        if depth[spot] < 50:
+            continue
+        turn, size, squash = rng.uniform(0, np.pi), rng.uniform(45, 120), rng.uniform(0.35, 0.9)
+        dx, dy = x - x[spot], y - y[spot]
+        u, v = dx * np.cos(turn) + dy * np.sin(turn), dy * np.cos(turn) - dx * np.sin(turn)
+        kinds[np.hypot(u, v / squash) + 22 * fine < size] = HISTIOCYTES
     # Follicles in the cortex, each a mantle of small cells about a germinal centre.
     for _ in range(int(rng.poisson(26 * look["follicles"]))):
         spot = rng.integers(0, shape[0]), rng.integers(0, shape[1])
@@ -241,9 +271,9 @@ def layout(slide: str, kind: str, center: str, seed: int, **settings: Any) -> La
     for number, size in enumerate(wanted, start=1):
         side = first if number == 1 else -first
         clear = ndimage.binary_dilation(lesions > 0, iterations=int(np.ceil(180 / um))) if number > 1 else lesions > 0
-        for _ in range(30):
+        for _ in range(100):
             line, width = _spine(rng, size, (along, across), side)
-            blob = _along(line, x, y)
+            blob = _along(line, shape, um)
             rough = 0.30 if size != "macro" else 0.22
             inside = blob < width * (1 + rough * fine + 0.25 * broad).clip(0.62, 1.6)
             hole = None
@@ -252,31 +282,38 @@ def layout(slide: str, kind: str, center: str, seed: int, **settings: Any) -> La
                 away = np.hypot(x - spot[0], y - spot[1]) + 6 * fine
                 inside |= away < 125
                 hole = away < 62
-            inside &= (depth > 12) & ~tears
+            inside &= depth > 12
             numbers, count = ndimage.label(inside)
             if not count:
                 continue
             inside = numbers == np.bincount(numbers.ravel())[1:].argmax() + 1
-            inside = ndimage.binary_fill_holes(inside)
+            inside = ndimage.binary_fill_holes(inside) & (depth > 0)
             if hole is not None:
                 inside &= ~hole
             if (inside & clear).any() or not _right_size(inside, size, um):
                 continue
             lesions[inside] = number
             break
+        else:
+            if number == 1:
+                raise UserError(f"{slide}: no room for a {size} lesion: give simulation.area_mm2 a larger value")
     nests = (lesions > 0) & (_noise(rng, shape, 24 / um) > -1.5) & (np.abs(_noise(rng, shape, 75 / um)) > 0.07)
     kinds[(lesions > 0) & ~nests] = np.where(rng.random() < 0.5, STROMA, CORTEX)
     kinds[nests] = TUMOUR
-    kinds[~tissue | tears] = GLASS
+    kinds[~tissue | (tears & (lesions == 0))] = GLASS
     return Layout(kinds, lesions, depth, um, site, look)
 
 
-def _along(line: np.ndarray, x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """Distance (um) of every cell to a polyline's points."""
-    from scipy.spatial import cKDTree
+def _along(line: np.ndarray, shape: tuple[int, int], um: float) -> np.ndarray:
+    """Distance (um) of every cell to a polyline given in um about the middle."""
+    from scipy import ndimage
 
-    points = np.stack([x.ravel(), y.ravel()], 1)
-    return cKDTree(line).query(points)[0].reshape(x.shape).astype(np.float32)
+    fine = np.linspace(0, len(line) - 1, 1200)
+    column, row = (np.interp(fine, np.arange(len(line)), line[:, axis]) / um for axis in (0, 1))
+    off = np.ones(shape, bool)
+    inside = (abs(row) < shape[0] / 2 - 1) & (abs(column) < shape[1] / 2 - 1)
+    off[(row[inside] + shape[0] / 2).astype(int), (column[inside] + shape[1] / 2).astype(int)] = False
+    return ndimage.distance_transform_edt(off).astype(np.float32) * um
 
 
 def diameter(mask: np.ndarray, cell_um: float) -> float:
@@ -288,10 +325,8 @@ def diameter(mask: np.ndarray, cell_um: float) -> float:
     if len(points) == 0:
         return 0.0
     points = (points[:, None] + np.array([[-0.5, -0.5], [-0.5, 0.5], [0.5, -0.5], [0.5, 0.5]])[None]).reshape(-1, 2)
-    try:
+    with contextlib.suppress(QhullError):  # cells in one line: every one of them is kept
         points = points[ConvexHull(points).vertices]
-    except QhullError:
-        pass
     return float(pdist(points).max() * cell_um)
 
 
@@ -307,8 +342,8 @@ def polygons(spots: Layout) -> list[tuple[str, np.ndarray]]:
 
     Returns
     -------
-    ``(group, points)`` pairs: group "Tumor" or "_0" for outer rings, "Exclusion" or "_2" for holes; points (n, 2) x, y in
-    level-0 pixels, not closed.
+    ``(group, points)`` pairs: group "Tumor" or "_0" for outer rings, "Exclusion" or "_2" for holes; points (n, 2) x, y
+    in level-0 pixels, not closed.
     """
     from scipy import ndimage
     from skimage.measure import approximate_polygon, find_contours
@@ -331,31 +366,6 @@ def polygons(spots: Layout) -> list[tuple[str, np.ndarray]]:
 def _signed_area(ring: np.ndarray) -> float:
     y, x = ring[:, 0], ring[:, 1]
     return 0.5 * float(np.dot(x, np.roll(y, 1)) - np.dot(y, np.roll(x, 1)))
-
-
-def asap_xml(outlines: list[tuple[str, np.ndarray]]) -> str:
-    """The outlines in ASAP's XML, as Camelyon-16's annotations are written."""
-    colours = {"Tumor": "#F4FA58", "_0": "#F4FA58", "Exclusion": "#64FE2E", "_2": "#64FE2E"}
-    lines = ['<?xml version="1.0"?>', "<ASAP_Annotations>", "  <Annotations>"]
-    for number, (group, points) in enumerate(outlines):
-        lines += [
-            f'    <Annotation Name="Annotation {number}" Type="Polygon" PartOfGroup="{group}" Color="{colours[group]}">',
-            "      <Coordinates>",
-            *(
-                f'        <Coordinate Order="{order}" X="{x:.2f}" Y="{y:.2f}" />'
-                for order, (x, y) in enumerate(points.tolist())
-            ),
-            "      </Coordinates>",
-            "    </Annotation>",
-        ]
-    lines += ["  </Annotations>", "  <AnnotationGroups>"]
-    for group in dict.fromkeys(group for group, _ in outlines):
-        lines += [
-            f'    <Group Name="{group}" PartOfGroup="None" Color="{colours[group]}">',
-            "      <Attributes />",
-            "    </Group>",
-        ]
-    return "\n".join([*lines, "  </AnnotationGroups>", "</ASAP_Annotations>", ""])
 
 
 # ---------------------------------------------------------------------------------------------- cells
@@ -391,8 +401,12 @@ def _bank(
     rough: float = 0.06,
     opacity: float = 1.0,
     turn: np.ndarray | None = None,
+    seam: float = 0.0,
 ) -> Bank:
-    """Draw ``n`` cells: radius (px), aspect (short over long), stain ranges, chromatin clumps, rim and nucleoli."""
+    """Draw ``n`` cells: radius (px), aspect (short over long), stain ranges, chromatin clumps, rim and nucleoli.
+
+    ``seam`` is the share of eosin lost at the cell's border (the pale line between two cells).
+    """
     from scipy import ndimage
 
     reach = int(np.ceil(radius[1] * 1.25)) + 1
@@ -415,7 +429,7 @@ def _bank(
         far, at = rng.uniform(0, 0.55, shape) * b, rng.uniform(0, 6.3, shape)
         spot = ((u - far * np.cos(at)) ** 2 + (v - far * np.sin(at)) ** 2) / rng.uniform(1.0, 2.0, shape) ** 2
         dark = dark + there * np.exp(-0.5 * spot)
-    pink = np.broadcast_to(rng.uniform(*e, shape), dark.shape) + 4 * chromatin
+    pink = rng.uniform(*e, shape) * (1 + 0.12 * chromatin) * (1 - seam * np.exp(-(((r - 1.0) / 0.12) ** 2)))
     keep = alpha > 0.04
     which, row, column = np.nonzero(keep)
     count = np.bincount(which, minlength=n)
@@ -451,7 +465,7 @@ def _stamp(dark: np.ndarray, pink: np.ndarray, y: np.ndarray, x: np.ndarray, ban
 
 
 def _positions(rng: np.random.Generator, shape: tuple[int, int], step: float) -> tuple[np.ndarray, np.ndarray]:
-    """Jittered hexagonal grid over a canvas: y, x (float32, px). Cheap, and keeps cells apart as a Poisson disc does."""
+    """Jittered hexagonal grid over a canvas: y, x (float32, px). It keeps cells apart as a Poisson disc does."""
     rows, columns = int(shape[0] / (step * 0.866)) + 1, int(shape[1] / step) + 1
     y, x = np.mgrid[:rows, :columns].astype(np.float32)
     x = (x + 0.5 * (y % 2)) * step
@@ -470,7 +484,7 @@ def _mottle() -> np.ndarray:
     white = rng.standard_normal((1024, 1024)).astype(np.float32)
     texture = sum(
         weight * (layer := ndimage.gaussian_filter(white, sigma, mode="wrap")) / layer.std()
-        for sigma, weight in ((0.8, 0.45), (2.2, 0.6), (6.0, 0.5))
+        for sigma, weight in ((0.7, 0.6), (1.8, 0.6), (6.0, 0.45))
     )
     return np.clip(texture / texture.std() * 40, -127, 127).astype(np.int8)
 
@@ -492,8 +506,9 @@ _GROUND = {
     PARACORTEX: (9, 42, 26, 12),
     MANTLE: (14, 46, 22, 0),
     GERMINAL: (16, 52, 22, 0),
-    TUMOUR: (14, 72, 16, 0),
+    TUMOUR: (10, 52, 34, 0),
     VESSEL: (2, 60, 10, 0),
+    HISTIOCYTES: (6, 44, 34, 0),
 }
 # share of the grid's sites that hold a cell: lymphocyte, centroblast, histiocyte
 _SITES = {
@@ -503,14 +518,15 @@ _SITES = {
     CORTEX: (1.0, 0.03, 0.05),
     PARACORTEX: (0.80, 0.06, 0.12),
     MANTLE: (1.2, 0.0, 0.0),
-    GERMINAL: (0.22, 0.75, 0.08),
-    TUMOUR: (0.025, 0.0, 0.0),
+    GERMINAL: (0.24, 0.80, 0.08),
+    TUMOUR: (0.0, 0.0, 0.0),
+    HISTIOCYTES: (0.13, 0.0, 0.05),
     VESSEL: (0.02, 0.0, 0.10),
 }
 
 
 def _table(column: int, rows: dict[int, tuple]) -> np.ndarray:
-    return np.array([rows.get(kind, (0,) * 4)[column] for kind in range(10)], np.float32)
+    return np.array([rows.get(kind, (0,) * 4)[column] for kind in range(KINDS)], np.float32)
 
 
 def draw(spots: Layout, slide: str, seed: int, pen: float = 0.0) -> np.ndarray:
@@ -518,10 +534,10 @@ def draw(spots: Layout, slide: str, seed: int, pen: float = 0.0) -> np.ndarray:
     from scipy import ndimage
 
     rng = generator(seed, "simulate", slide, "cells")
-    look, site = spots.look, spots.center
+    site = spots.center
     um = 2 * site.mpp  # of a 20x pixel
     kinds = spots.kinds
-    height, width = (size * CELL for size in kinds.shape)
+    width = kinds.shape[1] * CELL
 
     ground = [
         ndimage.gaussian_filter(_table(column, _GROUND)[kinds], 0.55).clip(0, 255).astype(np.uint8)
@@ -587,28 +603,26 @@ def _cells(
     px = 1 / um
     tint = 255 * spots.center.tint
 
-    def sites(step_um: float, share: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    def sites(step_um: float, share: np.ndarray, uneven: np.ndarray | None = None):
         y, x = _positions(rng, dark.shape, step_um * px)
         row = np.clip((y / CELL).astype(np.int32), 0, kinds.shape[0] - 1)
         column = np.clip((x / CELL).astype(np.int32), 0, kinds.shape[1] - 1)
         kind = kinds[row, column]
-        kept = rng.random(len(y), dtype=np.float32) < share[kind]
+        wanted = share[kind] if uneven is None else share[kind] * uneven[row, column]
+        kept = rng.random(len(y), dtype=np.float32) < wanted
         return y[kept], x[kept], kind[kept]
 
-    def put(step_um: float, share: np.ndarray, bank: Bank) -> None:
-        y, x, _ = sites(step_um, share)
+    def put(step_um: float, share: np.ndarray, bank: Bank, uneven: np.ndarray | None = None) -> None:
+        y, x, _ = sites(step_um, share, uneven)
         _stamp(dark, pink, y, x, bank, rng.integers(0, len(bank.count), len(y)))
 
-    only = np.eye(10, dtype=np.float32)
+    only = np.eye(KINDS, dtype=np.float32)
     grade = look["grade"]
     # Histiocytes and endothelium; macrophages of the germinal centres (pale, with debris).
     put(10.0, _table(2, _SITES), _bank(rng, 32, (3.2 * px, 4.6 * px), (0.5, 0.9), (62, 95), (40, 60), 0.2, rim=25))
     put(44.0, only[GERMINAL] * 0.6, _bank(rng, 12, (7 * px, 10 * px), (0.7, 1), (2, 10), (14, 26), 0.6, 2.0, rough=0.1))
-    put(
-        9.6,
-        _table(1, _SITES),
-        _bank(rng, 64, (3.4 * px, 4.5 * px), (0.7, 0.98), (70, 104), (40, 58), 0.24, 1.3, 32, (1, 3)),
-    )
+    blast = _bank(rng, 64, (3.5 * px, 4.9 * px), (0.7, 0.98), (62, 100), (42, 60), 0.24, 1.3, 34, (1, 3))
+    put(9.8, _table(1, _SITES), blast)
     # Red cells in vessels.
     put(6.0, only[VESSEL] * 0.85, _bank(rng, 16, (2.6 * px, 3.2 * px), (0.75, 1), (0, 6), (150, 205), 0.1))
     # Fibroblasts lie along the fibres: the drawing is chosen by the local direction.
@@ -619,34 +633,46 @@ def _cells(
     at = np.clip((y / CELL).astype(int), 0, kinds.shape[0] - 1), np.clip((x / CELL).astype(int), 0, kinds.shape[1] - 1)
     angle = np.arctan2(down[at], right[at]) + np.pi / 2
     _stamp(dark, pink, y, x, bank, np.rint(angle / np.pi * 24).astype(int) % 24)
-    # Metastasis: cell bodies with visible borders, then large pale nuclei with nucleoli.
-    if (kinds == TUMOUR).any():
-        step = 12.5 + 2.5 * grade
-        y, x, _ = sites(step, only[TUMOUR])
+    # Histiocytes in sheets: ample pink cytoplasm, small pale nuclei without nucleoli.
+    if (kinds == HISTIOCYTES).any():
+        y, x, _ = sites(12.0, only[HISTIOCYTES])
         body = _bank(
-            rng,
-            24,
-            (6.6 * px, 8.6 * px),
-            (0.75, 1),
-            (12 + tint * 0.5, 24 + tint * 0.7),
-            (66, 96),
-            0.25,
-            1.6,
-            -6,
-            rough=0.09,
-            opacity=0.8,
+            rng, 24, (5.8 * px, 8.0 * px), (0.7, 1), (8 + tint * 0.4, 18 + tint * 0.6), (46, 76), 0.25, 1.2, seam=0.5
         )
         _stamp(dark, pink, y, x, body, rng.integers(0, 24, len(y)))
-        low = 52 + 14 * grade
         nucleus = _bank(
-            rng, 64, (4.6 * px, 6.4 * px), (0.68, 0.98), (low, low + 34), (46, 66), 0.24, 1.5, 42, (1, 2), rough=0.06
+            rng, 48, (3.3 * px, 4.6 * px), (0.5, 0.9), (52, 92), (40, 58), 0.22, 1.2, 30, (0, 1), rough=0.08
+        )
+        _stamp(dark, pink, y, x, nucleus, rng.integers(0, 48, len(y)))
+    # Metastasis: cell bodies with visible borders, then large pale nuclei with nucleoli.
+    if (kinds == TUMOUR).any():
+        y, x, _ = sites(11.2 + 2.8 * grade, only[TUMOUR])
+        eosin = 62 + look["cytoplasm"], 94 + look["cytoplasm"]
+        h = 12 + tint * 0.5, 26 + tint * 0.7
+        body = _bank(rng, 24, (6.2 * px, 8.4 * px), (0.75, 1), h, eosin, 0.3, 1.2, rough=0.09, opacity=0.85, seam=0.45)
+        _stamp(dark, pink, y, x, body, rng.integers(0, 24, len(y)))
+        low, size = 44 + 12 * grade, 0.9 * grade
+        nucleus = _bank(
+            rng,
+            64,
+            ((3.9 + size) * px, (5.5 + size) * px),
+            (0.68, 0.98),
+            (low, low + 34),
+            (44, 64),
+            0.26,
+            1.2,
+            42,
+            (int(grade > 0.3), 2),
         )
         near = rng.normal(0, 1.2, (2, len(y)))
         there = rng.random(len(y)) < 0.93
         _stamp(dark, pink, (y + near[0])[there], (x + near[1])[there], nucleus, rng.integers(0, 64, int(there.sum())))
     # Lymphocytes: small, round, dark, chromatin in clumps.
-    small = _bank(rng, 96, (2.35 * px, 3.05 * px), (0.82, 1.0), (135, 185), (36, 58), 0.16, 1.1, 14)
-    put(6.5, np.clip(_table(0, _SITES) * look["density"], 0, 0.97), small)
+    small = _bank(rng, 96, (2.2 * px, 2.95 * px), (0.8, 1.0), (135, 188), (36, 58), 0.17, 1.0, 14)
+    share = _table(0, _SITES) * min(1.0, look["density"] * spots.center.packing)
+    share[TUMOUR] = look["infiltrate"]
+    uneven = np.clip(1 + look["patchiness"] * _noise(rng, kinds.shape, 18), 0.35, 1.25)
+    put(6.3, np.clip(share, 0, 0.97), small, uneven)
 
 
 def _colour(rng: np.random.Generator, spots: Layout, dark: np.ndarray, pink: np.ndarray, pen: float) -> np.ndarray:
@@ -691,8 +717,8 @@ def _dirt(rng: np.random.Generator, spots: Layout, image: np.ndarray, pen: float
         view = image[row - 30 : row + 31, column - 30 : column + 31]
         view[:] = (view * (1 - shade)).astype(np.uint8)
     if rng.random() < pen:
-        ink = np.array([[0.10, 0.55, 0.35], [0.85, 0.55, 0.10], [0.9, 0.9, 0.8]][int(rng.integers(3))])
-        ink = ink[::-1] * 2.2
+        ink = np.array([[0.90, 0.15, 0.70], [0.85, 0.55, 0.10], [0.9, 0.9, 0.8]][int(rng.integers(3))])
+        ink = ink * 2.2
         size = min(700, height // 3, width // 3)
         row, column = int(rng.choice([0, height - size])), int(rng.choice([0, width - size]))
         y, x = np.mgrid[:size, :size].astype(np.float32)
@@ -722,7 +748,7 @@ def simulate_slide(
     seed
         The dataset's seed; the slide's own is derived from it and the name.
     image_path, annotation_path
-        Pyramidal tiled JPEG TIFF (512 px tiles, level 0 at 0.243 or 0.226 um/px) and ASAP XML (empty for a normal slide).
+        Pyramidal tiled JPEG TIFF (512 px tiles, level 0 at 0.243 or 0.226 um/px) and ASAP XML (empty for a normal one).
     **settings
         Any of ``DEFAULTS``.
 
@@ -731,10 +757,14 @@ def simulate_slide(
     dict: slide, width, height (level 0), mpp, area_mm2, lesions_um (largest diameters).
     """
     spots = layout(slide, kind, center, seed, **settings)
-    options = {**DEFAULTS, **settings}
+    options = _options(settings)
     picture = draw(spots, slide, seed, float(options["pen"]))
     write_slide(picture, spots.center.mpp, slide, seed, image_path, int(options["quality"]))
-    files.write_text(annotation_path, asap_xml(polygons(spots)))
+    rings = [
+        Outline(f"Annotation {number}", group, np.round(points, 2))
+        for number, (group, points) in enumerate(polygons(spots))
+    ]
+    write_asap(annotation_path, rings, {group: COLOURS[group] for group in dict.fromkeys(ring.group for ring in rings)})
     numbers = range(1, int(spots.lesions.max(initial=0)) + 1)
     return {
         "slide": slide,
@@ -749,12 +779,12 @@ def simulate_slide(
 def write_slide(
     picture: np.ndarray, mpp: float, slide: str, seed: int, path: str | os.PathLike, quality: int = 82
 ) -> None:
-    """Enlarge a 20x picture (h, w, 3, uint8) to level 0, add the camera's noise and write the pyramid like Camelyon's."""
+    """Enlarge a 20x picture (h, w, 3, uint8) to level 0, add camera noise, write the pyramid like Camelyon's."""
     os.environ.setdefault("VIPS_CONCURRENCY", "1")
     import pyvips
 
     rng = generator(seed, "simulate", slide, "noise")
-    grain = np.rint(rng.normal(0, 1.3, (256, 256, 3))).astype(np.int16)
+    grain = np.rint(rng.normal(0, 2.0, (256, 256, 3))).astype(np.int16)
     image = pyvips.Image.new_from_array(picture).zoom(2, 2)
     smooth = pyvips.Image.new_from_array([[1, 2, 1]], scale=4)
     image = image.convsep(smooth, precision="integer")
