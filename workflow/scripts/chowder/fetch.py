@@ -29,6 +29,7 @@ from urllib.parse import unquote, urlsplit
 from chowder.files import UserError, atomic, write_text
 
 CHUNK = 1 << 20
+FLUSH = 16 << 20
 RETRIED = {408, 425, 429, 500, 502, 503, 504}  # what may pass by itself; any other error status is final
 ABSENT = {401, 403, 404, 410}  # S3 answers 403 for a missing key where listing is forbidden
 
@@ -176,7 +177,7 @@ class _Part:
         try:
             self._lock(destination)
             self.sums = _Sums(names)
-            self.size = 0
+            self.size = self.flushed = 0  # bytes here and hashed; bytes whose way to the disk has begun
             self.origin = self._read_note()
         except BaseException:
             self.handle.close()
@@ -231,7 +232,7 @@ class _Part:
         """Empty the file; what comes now belongs to ``origin``."""
         self.handle.truncate(0)
         self.sums.restart()
-        self.size = 0
+        self.size = self.flushed = 0
         self.origin = origin
         if origin:
             write_text(self.note, json.dumps(origin) + "\n")
@@ -244,6 +245,10 @@ class _Part:
             view = view[self.handle.write(view) :]
         self.size += len(chunk)
         self.sums.update(chunk)
+        if self.size - self.flushed >= FLUSH and hasattr(os, "posix_fadvise"):
+            # Linux starts writing these pages to the disk now (and keeps them), so that the fsync at the end is short.
+            os.posix_fadvise(self.handle.fileno(), self.flushed, self.size - self.flushed, os.POSIX_FADV_DONTNEED)
+            self.flushed = self.size
 
     def finish(self, destination: Path) -> None:
         os.fsync(self.handle.fileno())
