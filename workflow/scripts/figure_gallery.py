@@ -22,8 +22,8 @@ def main(argv: list[str] | None = None) -> None:
     args = parser.parse_args(argv)
 
     grid = tiling.read(args.tiles)[1]
-    r = methods.parse(args.method).r or int(args.settings.get("gallery", 8))
-    tiles = figures.extremes(pd.read_parquet(args.scores), min(r, int(args.settings.get("gallery", 8))))
+    r, shown = methods.parse(args.method).r, int(args.settings.get("gallery", 8))
+    tiles = figures.extremes(pd.read_parquet(args.scores), min(r or shown, shown))
     paths = [path for path in args.annotation if path]
     if paths:
         tiles = figures.in_lesion(tiles, annotations.read_asap(paths[0]).tumor, grid.extent)

@@ -130,6 +130,13 @@ def read_csv(path: str | Path, **kinds) -> pd.DataFrame:
         raise UserError(f"{path}: cannot be read as CSV ({error}); make it again with its rule") from None
 
 
+def _outside(figure, place: str, handles=None, labels=None, **kwargs):
+    """A legend outside the axes, anchored to the figure's own frame: the tight box of saving would move it."""
+    anchor = {"bbox_to_anchor": (0, 0, 1, 1), "bbox_transform": figure.transFigure}
+    entries = () if handles is None else (handles, labels)
+    return figure.legend(*entries, loc=f"outside {place}", **anchor, **kwargs)
+
+
 # Colours and line styles of methods ---------------------------------------------------------------------------------
 
 
@@ -182,6 +189,21 @@ def _say(axes, text: str) -> None:
     )
 
 
+def _band(axes, names: Sequence[str]) -> None:
+    """Say whose interval the band in these axes is."""
+    whose = f" of {paper.parse(names[0]).label}" if len(names) == 1 else ""
+    axes.text(
+        0.985,
+        0.02,
+        f"band: 95 % interval{whose}",
+        transform=axes.transAxes,
+        ha="right",
+        va="bottom",
+        size=6.5,
+        color=GREY,
+    )
+
+
 def _need(frame: pd.DataFrame, columns: Sequence[str], what: str) -> None:
     absent = [column for column in columns if column not in frame.columns]
     if absent:
@@ -206,7 +228,7 @@ def froc_grid() -> np.ndarray:
 
 
 def froc_line(fps: np.ndarray, sensitivity: np.ndarray) -> np.ndarray:
-    """Sensitivity on :func:`froc_grid`: linear in false positives, flat beyond the last point, as the score takes it."""
+    """Sensitivity on :func:`froc_grid`: linear in false positives, flat beyond the last point, as in the score."""
     fps, sensitivity = np.asarray(fps, float), np.asarray(sensitivity, float)
     if len(fps) and fps[0] > fps[-1]:
         fps, sensitivity = fps[::-1], sensitivity[::-1]
@@ -242,8 +264,16 @@ def curves(
         title = {"auc": "AUC", "froc": "FROC score"}[column] + ", highest first"
         below.axis("off")
         if order:
-            below.legend([lines[name] for name in order], texts, loc="upper left", handlelength=3.6, title=title,
-                         alignment="left", borderaxespad=0, labelspacing=0.3)  # fmt: skip
+            below.legend(
+                [lines[name] for name in order],
+                texts,
+                loc="upper left",
+                handlelength=3.6,
+                title=title,
+                alignment="left",
+                borderaxespad=0,
+                labelspacing=0.3,
+            )
 
     left.set(title="ROC", xlabel="false positive rate (1 − specificity)", ylabel="true positive rate (sensitivity)")
     if roc is None or roc.empty:
@@ -259,15 +289,23 @@ def curves(
             left.plot(part["fpr"], part["tpr"], gid=name, **method_style(name))
             kept = pd.DataFrame({"panel": "roc", "method": name, "x": part["fpr"], "y": part["tpr"]})
             if name == banded and {"low", "high"} <= set(part.columns):
-                left.fill_between(part["fpr"], part["low"], part["high"], alpha=0.15, linewidth=0, zorder=1.5,
-                                  color=method_style(name)["color"])  # fmt: skip
+                left.fill_between(
+                    part["fpr"],
+                    part["low"],
+                    part["high"],
+                    alpha=0.15,
+                    linewidth=0,
+                    zorder=1.5,
+                    color=method_style(name)["color"],
+                )
                 kept["low"], kept["high"] = part["low"], part["high"]
+                _band(left, [name])
             drawn.append(kept)
         left.set(xlim=(-0.015, 1.015), ylim=(-0.015, 1.015), aspect="equal")
     legend(left, lower[0], "auc")
 
     right.set(title="FROC", xlabel="false positives per slide", ylabel="lesion sensitivity")
-    if froc is None or froc.empty:
+    if froc is None or froc.empty or known["froc"].isna().all():
         _say(right, reason or "No FROC: the slides have no lesion annotations")
     else:
         _need(froc, ["method", "fps", "sensitivity"], "FROC curves")
@@ -315,17 +353,42 @@ def auc_against_r(bench: pd.DataFrame) -> tuple[object, pd.DataFrame]:
             continue
         common = {"encoder": row["encoder"], "method": row["method"], "family": method.family, "r": method.r}
         sd = row["auc_cv_sd"]
-        rows.append({"panel": "test", "source": "ours", **common, "auc": row["auc_test"], "low": row["auc_test_low"],
-                     "high": row["auc_test_high"]})  # fmt: skip
-        rows.append({"panel": "cv", "source": "ours", **common, "auc": row["auc_cv"], "low": row["auc_cv"] - sd,
-                     "high": row["auc_cv"] + sd})  # fmt: skip
+        rows.append(
+            {
+                "panel": "test",
+                "source": "ours",
+                **common,
+                "auc": row["auc_test"],
+                "low": row["auc_test_low"],
+                "high": row["auc_test_high"],
+            }
+        )
+        rows.append(
+            {
+                "panel": "cv",
+                "source": "ours",
+                **common,
+                "auc": row["auc_cv"],
+                "low": row["auc_cv"] - sd,
+                "high": row["auc_cv"] + sd,
+            }
+        )
     for encoder in dict.fromkeys(bench["encoder"]):
         for name, (cv, test) in paper.TABLE1.items():
             method = paper.parse(name)
             if method.r:
                 for panel, auc in (("test", test), ("cv", cv)):
-                    rows.append({"panel": panel, "source": "paper", "encoder": encoder, "method": name,
-                                 "family": method.family, "r": method.r, "auc": auc})  # fmt: skip
+                    rows.append(
+                        {
+                            "panel": panel,
+                            "source": "paper",
+                            "encoder": encoder,
+                            "method": name,
+                            "family": method.family,
+                            "r": method.r,
+                            "auc": auc,
+                        }
+                    )
     data = pd.DataFrame(rows).dropna(subset="auc")
     data = data[["encoder", "panel", "source", "method", "family", "r", "auc", "low", "high"]].reset_index(drop=True)
     encoders = list(dict.fromkeys(bench["encoder"]))
@@ -343,10 +406,18 @@ def auc_against_r(bench: pd.DataFrame) -> tuple[object, pd.DataFrame]:
                 for auc in flat["auc"]:
                     drawn = axis.axhline(auc, color=COLOURS[name], linewidth=1.2)
                     handles.setdefault(paper.FAMILIES[name], drawn)
-            for family, shift in (("chowder", 0.96), ("weldon", 1.04)):
+            for family, shift, away in (("chowder", 0.95, 0.83), ("weldon", 1.05, 1.2)):
                 theirs = part[(part["source"] == "paper") & (part["family"] == family)].sort_values("r")
-                drawn = axis.plot(theirs["r"] * shift, theirs["auc"], linestyle="none", marker=MARKERS[family],
-                                  markerfacecolor="white", markeredgecolor=PAPER_GREY, markersize=4.6, zorder=2.2)  # fmt: skip
+                drawn = axis.plot(
+                    theirs["r"] * away,
+                    theirs["auc"],
+                    linestyle="none",
+                    marker=MARKERS[family],
+                    markerfacecolor="white",
+                    markeredgecolor=PAPER_GREY,
+                    markersize=4.6,
+                    zorder=2.2,
+                )
                 handles.setdefault(f"{paper.FAMILIES[family]}: {PAPER_LABEL}", drawn[0])
                 ours = part[(part["source"] == "ours") & (part["family"] == family) & part["r"].notna()].sort_values(
                     "r"
@@ -354,8 +425,17 @@ def auc_against_r(bench: pd.DataFrame) -> tuple[object, pd.DataFrame]:
                 if ours.empty:
                     continue
                 error = np.nan_to_num(np.vstack([ours["auc"] - ours["low"], ours["high"] - ours["auc"]]).clip(0))
-                drawn = axis.errorbar(ours["r"] * shift, ours["auc"], yerror_safe(error), marker=MARKERS[family],
-                                      color=COLOURS[family], capsize=2.5, elinewidth=1, markersize=5, zorder=3)  # fmt: skip
+                drawn = axis.errorbar(
+                    ours["r"] * shift,
+                    ours["auc"],
+                    yerror_safe(error),
+                    marker=MARKERS[family],
+                    color=COLOURS[family],
+                    capsize=2.5,
+                    elinewidth=1,
+                    markersize=5,
+                    zorder=3,
+                )
                 handles.setdefault(f"{paper.FAMILIES[family]}: ours", drawn)
             axis.set_xscale("log")
             axis.set_xticks(ticks, [str(tick) for tick in ticks])
@@ -366,7 +446,7 @@ def auc_against_r(bench: pd.DataFrame) -> tuple[object, pd.DataFrame]:
                     0.5, 0.03, "not measured here", transform=axis.transAxes, ha="center", color=GREY, style="italic"
                 )
         line[0].set_ylabel("AUC")
-    figure.legend(list(handles.values()), list(handles), loc="outside lower center", ncols=3 if len(handles) > 4 else 2)
+    _outside(figure, "lower center", list(handles.values()), list(handles), ncols=3 if len(handles) > 4 else 2)
     return figure, data
 
 
@@ -397,7 +477,9 @@ def ensemble(data: pd.DataFrame) -> tuple[object, pd.DataFrame]:
     axis.set(title="AUC against ensemble size", xlabel="networks averaged", ylabel="AUC, test split")
     axis.xaxis.get_major_locator().set_params(integer=True)
     axis.set_ylim(top=min(axis.get_ylim()[1], 1.01))
-    figure.legend(loc="outside right center", handlelength=3.4, title="highest first", alignment="left")
+    if data["low"].notna().any():
+        _band(axis, banded)
+    _outside(figure, "right center", handlelength=3.4, title="highest first", alignment="left")
     return figure, data
 
 
@@ -424,15 +506,12 @@ def split_bias(data: pd.DataFrame) -> tuple[object, pd.DataFrame]:
         colour = colours.get(kind, COLOURS["weldon"])
         # A fixed spread, not a random one: same data, same picture.
         spread = (np.arange(len(values)) * 0.618034 % 1 - 0.5) * 0.3 if len(values) > 1 else np.zeros(1)
-        axis.plot(place + spread, values, "o", color=colour, alpha=0.65, markersize=4, markeredgewidth=0,
-                  label="ours, one repeat" if place == 0 else None)  # fmt: skip
-        axis.plot([place - 0.22, place + 0.22], [values.mean()] * 2, color=colour, linewidth=2.2, solid_capstyle="butt",
-                  label="ours, mean" if place == 0 else None)  # fmt: skip
+        axis.plot(place + spread, values, "o", color=colour, alpha=0.65, markersize=4, markeredgewidth=0)
+        axis.plot([place - 0.22, place + 0.22], [values.mean()] * 2, color=colour, linewidth=2.2, solid_capstyle="butt")
         axis.text(place - 0.25, values.mean(), f"{values.mean():.2f}", ha="right", va="center", color=colour)
         if kind in paper.SPLIT_BIAS:
             theirs_y = paper.SPLIT_BIAS[kind]
-            axis.plot(place + 0.32, theirs_y, "D", markerfacecolor="white", markeredgecolor=PAPER_GREY, markersize=6,
-                      label=PAPER_LABEL if place == 0 else None)  # fmt: skip
+            axis.plot(place + 0.32, theirs_y, "D", markerfacecolor="white", markeredgecolor=PAPER_GREY, markersize=6)
             axis.text(place + 0.37, theirs_y, f"{theirs_y:.2f}", va="center", color=PAPER_GREY)
     names = {"competition": "given split\n(train / test)", "random": "random splits\nof the same sizes"}
     axis.set_xticks(range(len(kinds)), [names.get(kind, kind) for kind in kinds])
@@ -443,8 +522,14 @@ def split_bias(data: pd.DataFrame) -> tuple[object, pd.DataFrame]:
     )
     axis.grid(axis="x", visible=False)
     axis.margins(y=0.12)
-    handles = dict(reversed(list(zip(*reversed(axis.get_legend_handles_labels()), strict=True))))
-    figure.legend(handles.values(), handles.keys(), loc="outside lower center", ncols=3, columnspacing=1.2)
+    from matplotlib.lines import Line2D
+
+    shown = {
+        "ours, one repeat": Line2D([], [], color=GREY, marker="o", linestyle="none", markersize=4),
+        "ours, mean": Line2D([], [], color=GREY, linewidth=2.2),
+        PAPER_LABEL: Line2D([], [], marker="D", linestyle="none", markerfacecolor="white", markeredgecolor=PAPER_GREY),
+    }
+    _outside(figure, "lower center", list(shown.values()), list(shown), ncols=3, columnspacing=1.2)
     return figure, drawn
 
 
@@ -468,7 +553,7 @@ def training(data: pd.DataFrame) -> tuple[object, pd.DataFrame]:
     finite = drawn[["low", "high"]].to_numpy(float)
     log = finite.min() > 0 and finite.max() / finite.min() > 20
     for axis, name in zip(axes.flat, names, strict=False):
-        colour = COLOURS.get(paper.parse(name).family, OTHER_COLOURS[0])
+        colour = method_style(name)["color"]
         part = drawn[drawn["method"] == name]
         splits = list(dict.fromkeys(part["split"]))
         main = "competition" if "competition" in splits else splits[0]
@@ -480,8 +565,13 @@ def training(data: pd.DataFrame) -> tuple[object, pd.DataFrame]:
                 handles |= {"mean of members": handles.get("mean of members", solid)}
                 handles |= {"lowest to highest member": handles.get("lowest to highest member", band)}
             else:
-                thin = axis.plot(line["epoch"], line["mean"], color=_mix(colour, "#000000", 0.3), linewidth=0.8,
-                                 linestyle=(0, (4, 1.5)))[0]  # fmt: skip
+                thin = axis.plot(
+                    line["epoch"],
+                    line["mean"],
+                    color=_mix(colour, "#000000", 0.3),
+                    linewidth=0.8,
+                    linestyle=(0, (4, 1.5)),
+                )[0]
                 handles.setdefault("mean, cross-validation folds", thin)
         axis.set_title(paper.parse(name).label, size=8)
         if log:
@@ -495,9 +585,7 @@ def training(data: pd.DataFrame) -> tuple[object, pd.DataFrame]:
         lowest.xaxis.get_major_locator().set_params(integer=True)
     figure.supxlabel("epoch", size=8)
     figure.supylabel("training loss" + (" (log scale)" if log else ""), size=8)
-    for handle in handles.values():
-        handle.set_label(None)
-    figure.legend(list(handles.values()), list(handles), loc="outside upper center", ncols=3)
+    _outside(figure, "upper center", list(handles.values()), list(handles), ncols=3)
     return figure, drawn
 
 
@@ -576,8 +664,10 @@ def tint(view: View, tiles: pd.DataFrame, size: float, colours: np.ndarray) -> n
     for left, right, top, bottom, value in zip(lefts, rights, tops, bottoms, colours, strict=True):
         colour[top:bottom, left:right] = value
         scored[top:bottom, left:right] = True
-    # Scored tissue is lifted towards white: a low score must read as white, not as the grey of tissue without score.
-    light = np.where(scored, 0.62 + 0.38 * grey, 0.25 + 0.75 * grey)
+    # Scored tissue keeps its texture about a light mean: colours stay those of the colour bar, and a low score reads as
+    # white, not as the grey of tissue without score.
+    middle = float(np.median(grey[scored])) if scored.any() else 0.5
+    light = np.where(scored, (0.94 + 0.4 * (grey - middle)).clip(0.6, 1), 0.25 + 0.6 * grey + 0.15 * (grey > 0.9))
     return np.rint(255 * colour * light[..., None]).clip(0, 255).astype(np.uint8)
 
 
@@ -608,13 +698,11 @@ def scale_bar(axes, view: View) -> None:
     length = scale_length(width)
     x, y = view.box[0] + 0.04 * width, view.box[3] - 0.04 * height
     thick = 0.012 * max(height, width)
-    halo = dict(facecolor="white", alpha=0.75, edgecolor="none", pad=1.2)
+    halo = {"facecolor": "white", "alpha": 0.75, "edgecolor": "none", "pad": 1.2}
     axes.add_patch(
         Rectangle((x, y - thick), length, thick, facecolor="black", edgecolor="white", linewidth=0.5, zorder=6)
     )
-    axes.text(
-        x + length / 2, y - 1.6 * thick, f"{length:,} {MICRON}", ha="center", va="bottom", size=6.5, zorder=6, bbox=halo
-    )
+    axes.text(x, y - 1.6 * thick, f"{length:,} {MICRON}", ha="left", va="bottom", size=6.5, zorder=6, bbox=halo)
 
 
 def detail_box(
@@ -665,46 +753,46 @@ def heatmap(
     _need(tiles, ["x", "y", "score"], f"tile scores of {slide}")
     if tiles.empty or tiles["score"].isna().all():
         raise UserError(f"tile scores of {slide}: no tile has a score; check that the slide has tissue tiles")
-    tiles = (
-        tiles.dropna(subset="score")
-        .assign(left=lambda t: t["x"] * mpp, top=lambda t: t["y"] * mpp)
-        .reset_index(drop=True)
-    )
     size = extent * mpp
+    tiles = tiles.dropna(subset="score").reset_index(drop=True)
+    # Corners are stored as whole px; their place on the grid is exact, and neighbours meet without a seam.
+    tiles = tiles.assign(left=(tiles["x"] / extent).round() * size, top=(tiles["y"] / extent).round() * size)
     if scale == "rank":
         shown, low, middle, high = tiles["score"].rank(pct=True).to_numpy(), 0.0, 0.5, 1.0
         name = "rank of the tile within the slide"
     elif scale == "score":
         shown, middle = tiles["score"].to_numpy(float), 0.0
         high = max(3.0, float(np.quantile(shown, 0.995)))
-        low, name = -high, "tile score"
+        unit = " (SD over training tiles)" if paper.parse(method).r else ""
+        low, name = -high, f"tile score{unit}"
     else:
         raise UserError(f"heat map scale {scale!r}: unknown; use score or rank")
     ends = (tiles["left"].min(), tiles["top"].min(), tiles["left"].max() + size, tiles["top"].max() + size)
     if area is not None and not area.is_empty:
         bounds = [edge * mpp for edge in area.bounds]
         ends = (min(ends[0], bounds[0]), min(ends[1], bounds[1]), max(ends[2], bounds[2]), max(ends[3], bounds[3]))
-    margin = 0.04 * max(ends[2] - ends[0], ends[3] - ends[1])
+    box = detail_box(area, tiles, size, mpp, (view.box[2], view.box[3]), least=6.5 * size)
+    ends = (min(ends[0], box[0]), min(ends[1], box[1]), max(ends[2], box[2]), max(ends[3], box[3]))
+    margin = max(0.04 * max(ends[2] - ends[0], ends[3] - ends[1]), 0.8 * size)
     overview = view.crop((ends[0] - margin, ends[1] - margin, ends[2] + margin, ends[3] + margin))
-    box = detail_box(area, tiles, size, mpp, (view.box[2], view.box[3]))
-    close = reader(box) if reader else view.crop(box)
-    close = _enlarged(close, 700)
+    close = _enlarged(reader(box) if reader else view.crop(box), 700)
+    if reader and max(overview.pixels.shape) < 700:
+        overview = reader(overview.box)
+    overview = _enlarged(overview, 500)
 
     # Three panels in a row for upright slides; the two overviews above each other for wide ones.
-    upright, gap, bars, head = overview.aspect <= 1.25, 0.12, 0.55, 0.22
-    if upright:
-        height = min(4.2, (7.6 - 2 * gap) / (2 * overview.aspect + 1 * min(1, 1.0)))
+    gap, bars, head, title = 0.12, 0.55, 0.2, 0.14
+    if overview.aspect <= 1.25:
+        height = min(4.2, (7.6 - 2 * gap) / (2 * overview.aspect + 1))
         wide = height * overview.aspect
-        detail = min(height, 7.6 - 2 * wide - 2 * gap)
-        total = (2 * wide + detail + 2 * gap, height + bars + head)
-        places = [(0, bars, wide, height), (wide + gap, bars, wide, height)]
-        places.append((2 * (wide + gap), bars + height - detail, detail, detail))
+        total = (2 * wide + height + 2 * gap, bars + height + head + title)
+        places = [(0, bars, wide, height), (wide + gap, bars, wide, height), (2 * (wide + gap), bars, height, height)]
     else:
         wide = 4.4
         height = wide / overview.aspect
         detail = min(7.6 - wide - gap, max(2 * height + head + gap, 2.2))
         tall = max(2 * height + head + gap, detail)
-        total = (wide + gap + detail, tall + bars + head)
+        total = (wide + gap + detail, bars + tall + head + title)
         places = [(0, bars + tall - height, wide, height), (0, bars + tall - 2 * height - head - gap, wide, height)]
         places.append((wide + gap, bars + tall - detail, detail, detail))
     figure = new_figure(*total, constrained=False)
@@ -712,22 +800,23 @@ def heatmap(
     red, both = white_red(), blue_white_red()
     share = (shown - middle) / (high - middle)
     pictures = (
-        (overview.pixels, overview, slide),
-        (tint(overview, tiles, size, red(share.clip(0, 1))[:, :3]), overview, paper.parse(method).label),
+        (overview.pixels, overview, "Slide"),
+        (tint(overview, tiles, size, red(share.clip(0, 1))[:, :3]), overview, "Tile scores"),
         (tint(close, tiles, size, both((share.clip(-1, 1) + 1) / 2)[:, :3]), close, "Detail"),
     )
     for axis, (pixels, part, title) in zip(axes, pictures, strict=True):
         axis.imshow(pixels, extent=part.extent, interpolation="nearest", interpolation_stage="rgba")
         axis.set(xticks=[], yticks=[], xlim=(part.box[0], part.box[2]), ylim=(part.box[3], part.box[1]), aspect="equal")
-        axis.set_title(title, size=8, pad=3)
+        axis.set_title(title, size=8, pad=3, weight="normal")
         axis.grid(False)
         for spine in axis.spines.values():
             spine.set(visible=True, linewidth=0.5, color="#9aa1a9")
         scale_bar(axis, part)
+    figure.text(0, 1, f"{slide}, {paper.parse(method).label}", size=9, weight="bold", va="top")
     for axis, width in ((axes[1], 0.7), (axes[2], 1.1)):
         outline(axis, area, mpp, width)
     _frame(axes[1], close.box)
-    for axis, place, colours, start in ((axes[1], places[1], red, middle), (axes[2], places[2], both, low)):
+    for place, colours, start in ((places[1], red, middle), (places[2], both, low)):
         bar_width = min(place[2] * 0.86, 2.2)
         left = place[0] + (place[2] - bar_width) / 2
         bar = figure.add_axes((left / total[0], (place[1] - 0.17) / total[1], bar_width / total[0], 0.09 / total[1]))
@@ -735,8 +824,15 @@ def heatmap(
     lesions = "lesions outlined in black" if area is not None and not area.is_empty else "no lesion annotated"
     if caption:
         lesions = caption
-    figure.text(0, -0.005, f"{len(tiles):,} tiles scored; {lesions}; grey: tissue without score", ha="left", va="top",
-                size=6.5, color=GREY)  # fmt: skip
+    figure.text(
+        0,
+        -0.005,
+        f"{len(tiles):,} tiles scored; {lesions}; grey: tissue without score",
+        ha="left",
+        va="top",
+        size=6.5,
+        color=GREY,
+    )
     inside = (tiles["left"] + size > close.box[0]) & (tiles["left"] < close.box[2])
     inside &= (tiles["top"] + size > close.box[1]) & (tiles["top"] < close.box[3])
     data = pd.DataFrame({"x": tiles["x"], "y": tiles["y"], "score": tiles["score"], "drawn": shown})
@@ -820,28 +916,25 @@ def extremes(scores: pd.DataFrame, count: int) -> pd.DataFrame:
 
 
 @styled
-def gallery(slide: str, method: str, tiles: pd.DataFrame, pictures: Sequence[np.ndarray], r: int, edge: float):
+def gallery(slide: str, method: str, tiles: pd.DataFrame, pictures: Sequence[np.ndarray], r: int | None, edge: float):
     """The highest and lowest tiles of a slide with score and place (level-0 px of the upper left corner).
 
     ``tiles``: rows of :func:`extremes`, perhaps with ``in_lesion`` (0/1); ``pictures``: their pixels, (h, w, 3) uint8
-    each; ``r``: the method's R, of which the first ones are shown; ``edge``: a tile's edge in µm.
+    each; ``r``: the method's R, of which the first ones are shown, None without R; ``edge``: a tile's edge in µm.
     """
     groups = [("top", "#a50f15", "highest"), ("bottom", "#08519c", "lowest")]
     count = int((tiles["group"] == "top").sum())
-    across = min(count, 5) if count <= 10 else 6
-    down = math.ceil(count / across)
+    down = math.ceil(count / 6)
+    across = math.ceil(count / down)
     cell, text, head, gap = 7.6 / max(across, 4) - 0.08, 0.3, 0.3, 0.08
     total = (across * (cell + gap) - gap, 2 * (head + down * (cell + text)))
     figure = new_figure(*total, constrained=False)
     for part, (group, colour, word) in enumerate(groups):
         rows = tiles[tiles["group"] == group]
         start = total[1] - part * (head + down * (cell + text)) - head
-        shown = f"{count} of " if count < r else ""
-        title = (
-            f"{slide}: {shown}R = {r} {word} tiles, {paper.parse(method).label}"
-            if part == 0
-            else f"{shown}R = {r} {word}"
-        )
+        kept = f"the {count} {word} tiles" if r is None else f"the R = {r} {word} tiles"
+        kept = f"{count} of {kept}" if r is not None and count < r else kept
+        title = f"{slide}, {paper.parse(method).label}: {kept}" if part == 0 else kept[0].upper() + kept[1:]
         figure.text(0, (start + 0.07) / total[1], title, size=9, weight="bold", color=colour, va="bottom")
         for place, (index, row) in enumerate(rows.iterrows()):
             x, y = place % across * (cell + gap), start - place // across * (cell + text) - cell
@@ -853,15 +946,31 @@ def gallery(slide: str, method: str, tiles: pd.DataFrame, pictures: Sequence[np.
             for spine in axis.spines.values():
                 spine.set(visible=True, linewidth=1.4, color=colour)
             lesion = "  in lesion" if row.get("in_lesion", 0) == 1 else ""
-            axis.set_xlabel(f"{row['rank']}:  {row['score']:.2f}{lesion}\n({row['x']}, {row['y']})".replace("-", "−"),
-                            size=6.3, labelpad=2, linespacing=1.25)  # fmt: skip
+            axis.set_xlabel(
+                f"{row['rank']}:  {row['score']:.2f}{lesion}\n({row['x']}, {row['y']})".replace("-", "−"),
+                size=6.3,
+                labelpad=2,
+                linespacing=1.25,
+            )
             if part == 0 and place == 0:
                 pixels = picture.shape[1]
                 length = scale_length(edge)
-                axis.plot([pixels * 0.06, pixels * (0.06 + length / edge)], [pixels * 0.93] * 2, color="black", linewidth=2.4,
-                          solid_capstyle="butt")  # fmt: skip
-                axis.text(pixels * (0.06 + length / edge / 2), pixels * 0.9, f"{length} {MICRON}", ha="center", va="bottom",
-                          size=5.8, bbox=dict(facecolor="white", alpha=0.75, edgecolor="none", pad=0.8))  # fmt: skip
+                axis.plot(
+                    [pixels * 0.06, pixels * (0.06 + length / edge)],
+                    [pixels * 0.93] * 2,
+                    color="black",
+                    linewidth=2.4,
+                    solid_capstyle="butt",
+                )
+                axis.text(
+                    pixels * (0.06 + length / edge / 2),
+                    pixels * 0.9,
+                    f"{length} {MICRON}",
+                    ha="center",
+                    va="bottom",
+                    size=5.8,
+                    bbox={"facecolor": "white", "alpha": 0.75, "edgecolor": "none", "pad": 0.8},
+                )
                 axis.set(xlim=(-0.5, pixels - 0.5), ylim=(picture.shape[0] - 0.5, -0.5))
     return figure, tiles
 
@@ -899,7 +1008,7 @@ def contact_sheet(sheet: pd.DataFrame, thumbnails: Sequence[np.ndarray]) -> tupl
     count, side = len(sheet), thumbnails[0].shape[0]
     across = min(count, 6 if count <= 24 else 10 if count <= 120 else 20)
     down = math.ceil(count / across)
-    pad, band = round(side * 0.06), round(side * (0.24 if across <= 10 else 0.3))
+    pad, band = round(side * 0.06), round(side * {10: 0.36, 20: 0.3}.get(across, 0.24))
     canvas = np.full((down * (side + band + pad), across * (side + pad), 3), 255, np.uint8)
     width = 7.6 if across >= 4 else 2 * across
     height = width * canvas.shape[0] / canvas.shape[1]
@@ -908,8 +1017,8 @@ def contact_sheet(sheet: pd.DataFrame, thumbnails: Sequence[np.ndarray]) -> tupl
     lines += [f"and {len(listed) - 12} more with warnings: see the CSV beside this figure"] if len(listed) > 12 else []
     figure = new_figure(width, height + 0.3, constrained=False)
     axis = figure.add_axes((0, 0, 1, height / (height + 0.3)))
-    size = max(3.0, min(6.5, 6.5 * (width / across) / 0.76)) if across > 6 else 7
-    for place, (row, picture) in enumerate(zip(sheet.itertuples(), thumbnails, strict=True)):
+    size = max(3.8, min(6.5, 6.5 * (width / across) / 0.76)) if across > 6 else 7
+    for place, picture in enumerate(thumbnails):
         top, left = place // across * (side + band + pad), place % across * (side + pad)
         canvas[top : top + side, left : left + side] = picture
     axis.imshow(canvas, interpolation="nearest", interpolation_stage="rgba")
@@ -918,15 +1027,31 @@ def contact_sheet(sheet: pd.DataFrame, thumbnails: Sequence[np.ndarray]) -> tupl
     for place, row in enumerate(sheet.itertuples()):
         top, left = place // across * (side + band + pad), place % across * (side + pad)
         colour = COLOURS["chowder"] if row.warnings else "#c3c8ce"
-        axis.add_patch(Rectangle((left - 0.5, top - 0.5), side, side, fill=False, edgecolor=colour,
-                                 linewidth=1.8 if row.warnings else 0.5))  # fmt: skip
+        axis.add_patch(
+            Rectangle(
+                (left - 0.5, top - 0.5),
+                side,
+                side,
+                fill=False,
+                edgecolor=colour,
+                linewidth=1.8 if row.warnings else 0.5,
+            )
+        )
         text = f"{'! ' if row.warnings else ''}{row.slide}" + (f"\n{row.area_mm2:.1f} mm²" if across <= 10 else "")
-        axis.text(left + side / 2, top + side + 0.02 * side, text, ha="center", va="top", size=size, linespacing=1.1,
-                  color=COLOURS["chowder"] if row.warnings else "black")  # fmt: skip
+        axis.text(
+            left + side / 2,
+            top + side + 0.02 * side,
+            text,
+            ha="center",
+            va="top",
+            size=size,
+            linespacing=1.1,
+            color=COLOURS["chowder"] if row.warnings else "black",
+        )
+    title = f"Tissue of {count} slide{'s' * (count != 1)} (outlined in blue), {len(listed)} with warnings"
     axis.axis("off")
     axis.set(xlim=(-2, canvas.shape[1]), ylim=(canvas.shape[0], -2))
-    figure.text(0, 1, f"Tissue found on {count} slides (outlined in blue); {len(listed)} with warnings", size=9, weight="bold",
-                va="top")  # fmt: skip
+    figure.text(0, 1, title, size=9, weight="bold", va="top")
     if lines:
         figure.text(0, -0.02, "\n".join(lines), size=6.3, va="top", color=COLOURS["chowder"])
     return figure, sheet
