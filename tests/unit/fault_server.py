@@ -36,7 +36,7 @@ class Fault:
     bytes of the promised length), stall (silence after ``after`` bytes), drip (one byte every 0.05 s), slow (``rate``
     bytes/s), wrong (bytes flipped), ignore_range (200 and the whole file), chunked, no_length, redirect (to ``to``),
     content (from now on the path holds ``content``, served at once), hang_up (closed without an answer), encoded,
-    misplaced (206 for another range than asked).
+    misplaced (206 for as many bytes as asked for, from 7 bytes before), capped (206 for ``after`` bytes of the rest).
     """
 
     kind: str
@@ -146,12 +146,14 @@ class _Handler(BaseHTTPRequestHandler):
             start = int(match[1])
             if start >= total:
                 return self._plain(entry, 416, {"Content-Range": f"bytes */{total}"})
-            if fault.kind == "misplaced":
-                start -= 7
         entry.status = 206 if start else 200
+        shift = 7 if start and fault.kind == "misplaced" else 0
+        start, end = start - shift, total - shift
+        if start and fault.kind == "capped":
+            end = min(end, start + fault.after)
         self.send_response(entry.status)
         if start:
-            self.send_header("Content-Range", f"bytes {start}-{total - 1}/{total}")
+            self.send_header("Content-Range", f"bytes {start}-{end - 1}/{total}")
         if self.server.etags:
             self.send_header("ETag", tag)
         if fault.kind == "encoded":
@@ -162,9 +164,9 @@ class _Handler(BaseHTTPRequestHandler):
             self.send_header("Connection", "close")
             self.close_connection = True
         else:
-            self.send_header("Content-Length", str(total - start))
+            self.send_header("Content-Length", str(end - start))
         self.end_headers()
-        body = memoryview(bytes(byte ^ 255 for byte in content) if fault.kind == "wrong" else content)[start:]
+        body = memoryview(bytes(byte ^ 255 for byte in content) if fault.kind == "wrong" else content)[start:end]
         cut = fault.kind in ("drop", "truncate", "stall") or (fault.kind in ("chunked", "no_length") and fault.after)
         self._pour(entry, body[: fault.after] if cut else body, fault)
         if fault.kind == "stall":

@@ -55,13 +55,15 @@ def write_tiff(
     software: str = "",
     padded: bool = False,
     sparse: tuple = (),
+    beyond: tuple = (),
     declared: tuple[int, int] | None = None,
     unit: int = 3,
 ) -> Path:
     """Write ``levels`` (RGB uint8, the largest first) as a tiled pyramidal TIFF.
 
     ``padded`` declares every level as a multiple of the tile size (as Philips and Camelyon do); ``sparse`` lists
-    (level, column, row) of tiles stored with byte count 0; ``declared`` (width, height) lies about level 0;
+    (level, column, row) of tiles with byte count 0, ``beyond`` of tiles said to lie past the end
+    of the file; ``declared`` (width, height) lies about level 0;
     ``unit`` is the TIFF ResolutionUnit (3 centimetre, 2 inch).
     """
     out = bytearray(b"II*\0\0\0\0\0")
@@ -78,7 +80,7 @@ def write_tiff(
                 if (index, column, row) not in sparse:
                     piece = full[row * tile : (row + 1) * tile, column * tile : (column + 1) * tile]
                     data = _encode(np.ascontiguousarray(piece), compression, quality)
-                offsets.append(len(out) if data else 0)
+                offsets.append((len(out) if data else 0) + (10**9 if (index, column, row) in beyond else 0))
                 counts.append(len(data))
                 out += data + b"\0" * (len(data) % 2)
         if padded:
@@ -169,7 +171,8 @@ def philips(path: Path, width: int = 700, height: int = 500, levels: int = 3, mp
         '<Attribute Name="PIM_DP_SCANNED_IMAGES" Group="0x301D" Element="0x1003" PMSVR="IDataObjectArray"><Array>'
         '<DataObject ObjectType="DPScannedImage"><Attribute Name="PIM_DP_IMAGE_TYPE" Group="0x301D" Element="0x1004" '
         'PMSVR="IString">WSI</Attribute><Attribute Name="PIIM_PIXEL_DATA_REPRESENTATION_SEQUENCE" Group="0x1001" '
-        f'Element="0x8B01" PMSVR="IDataObjectArray"><Array>{spacing}</Array></Attribute></DataObject></Array></Attribute>'
+        f'Element="0x8B01" PMSVR="IDataObjectArray"><Array>{spacing}</Array></Attribute></DataObject></Array>'
+        "</Attribute>"
         '<Attribute Name="DICOM_PIXEL_SPACING" Group="0x0028" Element="0x0030" PMSVR="IDoubleArray">'
         f"&quot;{mpp / 1000:.9f}&quot; &quot;{mpp / 1000:.9f}&quot;</Attribute></DataObject>"
     )

@@ -227,6 +227,11 @@ def test_an_answer_with_another_range_than_asked_is_not_appended(server, tmp_pat
     arrives(server, tmp_path, Fault("truncate", after=1_000_000), Fault("misplaced"), md5=None)
 
 
+def test_a_server_that_sends_less_than_the_rest_is_asked_for_more(server, tmp_path):
+    faults = [Fault("truncate", after=1_000_000), Fault("capped", after=1_500_000)]
+    assert arrives(server, tmp_path, *faults, md5=None).requests == 3
+
+
 def test_a_part_of_unknown_origin_is_continued_only_when_a_checksum_will_judge_it(server, tmp_path):
     (tmp_path / "a.tif.partial").write_bytes(b"x" * 1000)
     fetch(server.url(KEY), tmp_path / "a.tif", settings=FAST)
@@ -242,8 +247,11 @@ def test_a_part_that_is_already_whole_costs_no_transfer(server, tmp_path):
 
 def test_a_part_that_is_longer_than_the_file_is_dropped(server, tmp_path):
     (tmp_path / "a.tif.partial").write_bytes(CONTENT + b"more")
-    fetch(server.url(KEY), tmp_path / "a.tif", md5=MD5, settings=FAST)
+    note = {"url": server.url(KEY), "etag": s3_etag(CONTENT), "length": len(CONTENT)}
+    (tmp_path / "a.tif.partial.json").write_text(json.dumps(note))
+    fetch(server.url(KEY), tmp_path / "a.tif", settings=FAST)
     assert (tmp_path / "a.tif").read_bytes() == CONTENT
+    assert [request.status for request in server.log] == [416, 200]
 
 
 def test_a_file_that_is_here_and_right_is_not_fetched(server, tmp_path):

@@ -1,7 +1,7 @@
 """Features of a shard of slides: images and tile tables in, one HDF5 file a slide in the store, a manifest out.
 
-The four lists run parallel. A file of the store carries the fingerprint of all that made it in its name, so a second run
-of the shard, after a kill or with one slide changed, does only what is not there. The manifest is written last.
+The four lists run parallel. A file of the store carries the fingerprint of all that made it in its name, so a second
+run of the shard, after a kill or with one slide changed, does only what is not there. The manifest is written last.
 """
 
 from __future__ import annotations

@@ -1,0 +1,308 @@
+"""The real Snakefile, run for real on the tiny configuration: what a user sees, what reruns, and what does not."""
+
+from __future__ import annotations
+
+import csv
+import json
+import re
+import shutil
+
+import pytest
+import yaml
+
+from shared_data import REASON, SHARED
+from workflow_clone import PARTS, TINY, clone, planned, snakemake
+
+HEAVY = {"simulate", "tissue", "tiles", "embed"}
+
+
+def test_list_of_rules_reads_like_a_table_of_contents(fresh):
+    lines = snakemake(fresh, "--list-rules").stdout.splitlines()
+    rules = dict(re.match(r"(\w+) \((.+)\)$", line).groups() for line in lines if re.match(r"\w+ \(", line))
+    assert {"all", "features", "models", "benchmark", "figures", "report", "simulate", "train", "evaluate"} <= set(
+        rules
+    )
+    assert all(text.endswith(".") or text.endswith("?") for text in rules.values()), "every rule says what it makes"
+
+
+def test_dry_run_works_offline_and_plans_the_whole_chain(fresh):
+    jobs = planned(snakemake(fresh, "-n", "--cores", "1").stdout)
+    slides = len((fresh / "config/demo.csv").read_text().splitlines()) - 1
+    methods = len(yaml.safe_load((fresh / "config.yaml").read_text())["methods"])
+    assert jobs["simulate"] == jobs["tissue"] == jobs["tiles"] == jobs["features_file"] == slides >= 40
+    assert jobs["train"] == jobs["localise"] == jobs["evaluate"] == methods
+    assert jobs["benchmark_table"] == jobs["report_html"] == 1
+    assert not (fresh / "results").exists(), "a dry run writes nothing"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["colour=red"], ["unknown key colour"]),
+        (["tiles={sise: 224}"], ["unknown key tiles.sise", "did you mean size?"]),
+        (["tiles={size: large}"], ["tiles.size", "'large'", "integer"]),
+        (["methods=[chowder]"], ["method 'chowder' is not known", "chowder_r"]),
+        (["methods=[meanpool]"], ["figures.method", "chowder_r5"]),
+        (["encoders=[resnet51]"], ["encoders.0", "resnet51"]),
+        (["slides={table: none.csv}"], ["none.csv", "no such file"]),
+        (["figures={heatmaps: [test_999]}"], ["test_999", "not a test slide"]),
+        (["slides={source: table}"], ["slides.root is not set"]),
+    ],
+)
+def test_a_mistake_in_the_config_is_named_before_any_job(fresh, arguments, words):
+    result = snakemake(fresh, "-n", "--config", *arguments, check=False)
+    assert result.returncode == 1
+    line = next((line for line in result.stdout.splitlines() if words[0] in line), "")
+    for word in words:
+        assert word in line, result.stdout[-2000:]
+    assert "Traceback" not in result.stdout
+
+
+def test_a_mistake_in_the_table_is_named_before_any_job(fresh, tmp_path):
+    table = tmp_path / "slides.csv"
+    table.write_text("slide,label,split\na,0,train\na,1,train\n")
+    result = snakemake(fresh, "-n", "--config", f"slides={{table: {table}}}", check=False)
+    assert result.returncode == 1
+    assert "slide a is listed twice" in result.stdout
+    assert "Building DAG" not in result.stdout
+
+
+def test_the_tiny_run_makes_every_target(tiny):
+    results = tiny / "results/tiny"
+    for path in (
+        "slides/test_001.tif",
+        "annotations/tumor_001.xml",
+        "tissue/test_002.png",
+        "tissue/test_002.json",
+        "tiles/tumor_003.parquet",
+        "tiles/summary.csv",
+        "features/efficientnet_lite0/normal_001.h5",
+        "features/efficientnet_lite0/index.json",
+        "models/efficientnet_lite0/chowder_r1/competition.pt",
+        "predictions/efficientnet_lite0/meanpool/cv2.csv",
+        "tile_scores/efficientnet_lite0/weldon_r1/test_003.parquet",
+        "detections/efficientnet_lite0/weldon_r1/test_002.csv",
+        "metrics/efficientnet_lite0/chowder_r1/auc.json",
+        "metrics/efficientnet_lite0/chowder_r1/froc.json",
+        "benchmark.csv",
+        "benchmark.md",
+        "benchmark.tex",
+        "benchmark.html",
+        "figures/curves_efficientnet_lite0.png",
+        "figures/curves_efficientnet_lite0.svg",
+        "figures/curves_efficientnet_lite0.csv",
+        "figures/heatmap_efficientnet_lite0_chowder_r1_test_001.png",
+        "report.html",
+        "config.yaml",
+    ):
+        assert (results / path).stat().st_size > 0, path
+    assert not list(results.rglob("*.partial*")), "scratch files are gone"
+    here = {path.name for path in tiny.iterdir()}
+    assert here == {*PARTS, "results", ".snakemake"}, "nothing is written outside results"
+
+
+def test_the_table_has_a_row_a_method_and_says_that_slides_are_simulated(tiny):
+    with (tiny / "results/tiny/benchmark.csv").open() as handle:
+        rows = list(csv.DictReader(handle))
+    assert [row["method"] for row in rows] == ["meanpool", "weldon_r1", "chowder_r1"]
+    assert all(0 <= float(row["auc_test"]) <= 1 for row in rows)
+    assert all(0 <= float(row["froc"]) <= 1 for row in rows)
+    assert rows[2]["paper_auc_test"] == "0.821"
+    for form in ("md", "html", "tex"):
+        assert "simulated" in (tiny / f"results/tiny/benchmark.{form}").read_text().lower()
+
+
+def test_the_report_holds_table_and_figures_with_captions(tiny):
+    text = (tiny / "results/tiny/report.html").read_text()
+    for words in ("1 Table", "2 Curves", "3 Heat maps", "4 Tiles", "5 Tissue", "test_001"):
+        assert words in text
+    assert len(text) > 500_000, "figures are inside"
+
+
+def test_a_second_run_has_nothing_to_do(tiny):
+    assert "Nothing to be done" in snakemake(tiny, "--cores", "2", *TINY).stdout
+
+
+def test_a_moved_clone_with_its_results_has_nothing_to_do(tiny, tmp_path):
+    moved = tmp_path / "elsewhere"
+    shutil.copytree(tiny, moved, symlinks=True, copy_function=shutil.copy2)
+    assert "Nothing to be done" in snakemake(moved, "-n", "--cores", "2", *TINY).stdout
+
+
+def test_new_r_trains_that_method_only(tiny):
+    methods = "methods=[meanpool, weldon_r1, chowder_r1, chowder_r2]"
+    jobs = planned(snakemake(tiny, "-n", *TINY, "--config", methods).stdout)
+    assert jobs["train"] == jobs["localise"] == jobs["evaluate"] == 1
+    assert jobs["benchmark_table"] == 1
+    assert not HEAVY & set(jobs)
+
+
+def test_new_training_settings_retrain_everything_and_embed_nothing(tiny):
+    jobs = planned(snakemake(tiny, "-n", *TINY, "--config", "training={epochs: 4}").stdout)
+    assert jobs["train"] == 3
+    assert not (HEAVY | {"splits", "tile_summary", "index_features"}) & set(jobs)
+
+
+def test_swapped_settings_are_seen(tiny):
+    """Two values that change places look alike to Snakemake unless each carries its name."""
+    jobs = planned(snakemake(tiny, "-n", *TINY, "--config", "tissue={min_area_mm2: 0.03}").stdout)
+    assert jobs["tissue"] == 9
+    jobs = planned(snakemake(tiny, "-n", *TINY, "--config", "training={hidden: [10, 20]}").stdout)
+    assert jobs["train"] == 3
+
+
+@pytest.mark.parametrize(
+    ("module", "first", "never"),
+    [
+        ("tissue", {"tissue": 9}, {"simulate", "slides_table", "splits"}),
+        ("training", {"train": 3, "localise": 3}, {"simulate", "tissue", "tiles", "embed", "split_bias", "lesions"}),
+        ("froc", {"lesions": 3, "evaluate": 3}, {"simulate", "tissue", "tiles", "embed", "train"}),
+        ("table", {"benchmark_table": 1}, {"simulate", "tissue", "tiles", "embed", "train", "evaluate"}),
+        ("encoders", {"embed": 3}, {"simulate", "tissue", "tiles", "slides_table"}),
+    ],
+)
+def test_an_edited_module_reruns_just_its_stages(tiny, module, first, never):
+    path = tiny / f"workflow/scripts/chowder/{module}.py"
+    before = path.read_text()
+    try:
+        path.touch()
+        assert "Nothing to be done" in snakemake(tiny, "-n", *TINY).stdout, "same content, nothing to do"
+        path.write_text(before + "\n# edited\n")
+        jobs = planned(snakemake(tiny, "-n", *TINY).stdout)
+    finally:
+        path.write_text(before)
+    assert {rule: jobs.get(rule) for rule in first} == first
+    assert not never & set(jobs)
+
+
+def test_a_new_slide_computes_only_its_own_stages(tiny, tmp_path):
+    table = tiny / "tests/workflow/tiny.csv"
+    before = table.read_text()
+    try:
+        table.write_text(before + "normal_009,0,train,centre_a,negative\n")
+        jobs = planned(snakemake(tiny, "-n", *TINY).stdout)
+    finally:
+        table.write_text(before)
+    assert jobs["simulate"] == jobs["tissue"] == jobs["tiles"] == jobs["embed"] == 1
+    assert jobs["train"] == 3
+
+
+def test_an_interrupted_embedding_keeps_the_slides_that_were_done(tiny):
+    """The store survives a lost manifest: nothing is embedded twice."""
+    manifest = tiny / "results/tiny/features/efficientnet_lite0/shards/0.json"
+    manifest.unlink()
+    snakemake(tiny, "--cores", "2", *TINY)
+    log = (tiny / "results/tiny/logs/embed/efficientnet_lite0/0.log").read_text()
+    assert log.count("were embedded before") == 4
+    assert "Nothing to be done" in snakemake(tiny, "-n", *TINY).stdout
+
+
+def test_two_runs_give_the_same_bytes(tiny, tmp_path):
+    """Another folder, one core, another order of jobs: the same slides, features, predictions and table."""
+    other = clone(tmp_path / "other")
+    snakemake(other, "--cores", "1", *TINY, "benchmark")
+    results, again = tiny / "results/tiny", other / "results/tiny"
+    for pattern in (
+        "slides/*.tif",
+        "annotations/*.xml",
+        "tiles/*.parquet",
+        "predictions/*/*/*.csv",
+        "detections/*/*/*.csv",
+    ):
+        files = sorted(results.glob(pattern))
+        assert files
+        for path in files:
+            assert path.read_bytes() == (again / path.relative_to(results)).read_bytes(), path
+
+    def table(folder):
+        with (folder / "benchmark.csv").open() as handle:
+            return [{k: v for k, v in row.items() if k != "train_seconds"} for row in csv.DictReader(handle)]
+
+    assert table(results) == table(again)
+
+    def features(folder):
+        index = json.loads((folder / "features/efficientnet_lite0/index.json").read_text())
+        return {slide["slide"]: slide["sha256"] for slide in index["slides"]}
+
+    assert features(results) == features(again)
+
+
+def test_a_broken_slide_is_named_and_the_others_are_kept(tiny, tmp_path):
+    """A slide's own file, cut in half: the job says which, and no file under a final name is half-written."""
+    root = tmp_path / "slides"
+    (root / "images").mkdir(parents=True)
+    for slide in ("normal_001", "tumor_001", "normal_002", "tumor_002"):
+        shutil.copy(tiny / f"results/tiny/slides/{slide}.tif", root / "images")
+    whole = (root / "images/tumor_002.tif").read_bytes()
+    (root / "images/tumor_002.tif").write_bytes(whole[: len(whole) // 2])
+    (root / "slides.csv").write_text(
+        "slide,label\nnormal_001,normal\ntumor_001,tumor\nnormal_002,normal\ntumor_002,tumor\n"
+    )
+    arguments = ["--configfile", "config/real_slides.yaml", "--config", f"slides={{root: {root}}}", "dataset=broken"]
+    other = clone(tmp_path / "clone")
+    result = snakemake(other, "--cores", "2", "--keep-going", *arguments, "figures={heatmaps: []}", "cv={folds: 2}",
+                       "features", check=False)  # fmt: skip
+    assert result.returncode == 1
+    assert "tumor_002" in result.stdout
+    assert (other / "results/broken/tiles/normal_001.parquet").is_file()
+    assert not (other / "results/broken/features/efficientnet_lite0/index.json").exists()
+    assert not list((other / "results").rglob("*.partial*"))
+
+
+def test_a_table_without_split_gives_cross_validation_only(fresh, tmp_path):
+    (tmp_path / "images").mkdir()
+    rows = [f"s{i},{i % 2}" for i in range(8)]
+    for i in range(8):
+        (tmp_path / f"images/s{i}.tif").touch()
+    (tmp_path / "slides.csv").write_text("\n".join(["slide,label", *rows]) + "\n")
+    jobs = planned(snakemake(fresh, "-n", "--configfile", "config/real_slides.yaml", "--config",
+                             f"slides={{root: {tmp_path}}}", "figures={heatmaps: []}").stdout)  # fmt: skip
+    assert jobs["evaluate"] == 7
+    assert not {"localise", "lesions", "split_bias", "simulate", "figure_heatmap"} & set(jobs)
+
+
+@pytest.mark.skipif(SHARED is None, reason=REASON)
+def test_the_real_pixel_slides_run_through_the_same_rules(fresh):
+    root = f"slides={{root: {SHARED / 'real_slides'}}}"
+    jobs = planned(snakemake(fresh, "-n", "--configfile", "config/real_slides.yaml", "--config", root).stdout)
+    assert jobs["tissue"] == jobs["tiles"] == 20
+    assert jobs["lesions"] == 7
+    assert "simulate" not in jobs
+
+
+def test_camelyon16_plans_all_slides_from_download_to_table(fresh):
+    jobs = planned(snakemake(fresh, "-n", "--configfile", "config/camelyon16.yaml").stdout)
+    assert jobs["fetch_slide"] == jobs["tissue"] == jobs["tiles"] == jobs["features_file"] == 399
+    assert jobs["fetch_source"] == 2
+    assert jobs["lesions"] == 128, "129 test slides less test_114"
+    assert jobs["fetch_annotation"] == 48
+    assert jobs["train"] == 11
+
+
+def test_the_mini_run_plans_eight_slides_and_two_folds(fresh):
+    jobs = planned(snakemake(fresh, "-n", "--configfile", "config/camelyon16-mini.yaml").stdout)
+    assert jobs["fetch_slide"] == 8
+    assert "localise" not in jobs
+
+
+@pytest.mark.parametrize("profile", ["default", "slurm", "ci"])
+def test_every_profile_is_accepted_and_every_entry_explained(fresh, profile):
+    assert planned(snakemake(fresh, "-n", "--workflow-profile", f"profiles/{profile}", *TINY).stdout)["train"] == 3
+    for line in (fresh / f"profiles/{profile}/profile.yaml").read_text().splitlines():
+        assert "#" in line or line.strip().endswith(":"), line
+
+
+def test_usable_as_a_module_from_another_workflow(fresh, tmp_path):
+    (tmp_path / "Snakefile").write_text(
+        f'configfile: "{fresh}/config.yaml"\n'
+        f'module chowder:\n    snakefile: "{fresh}/Snakefile"\n    config: config\n'
+        "use rule * from chowder as chowder_*\n"
+        'rule mine:\n    input: rules.chowder_benchmark.input\n    default_target: True\n'
+    )  # fmt: skip
+    jobs = planned(snakemake(tmp_path, "-n").stdout)
+    assert jobs["chowder_train"] == 7
+
+
+def test_the_catalogue_finds_the_workflow(fresh):
+    jobs = planned(snakemake(fresh, "-n", "--snakefile", "workflow/Snakefile", *TINY).stdout)
+    assert jobs["train"] == 3
