@@ -25,12 +25,12 @@ include: "workflow/rules/collect.smk"
 
 # here and not in collect.smk: Snakemake takes no default target from an included file
 rule all:
+    default_target: True
     """Everything: table, figures, report (the default)."""
     input:
         f"{RESULTS}/benchmark.html",
         FIGURES,
         f"{RESULTS}/report.html",
-    default_target: True
 
 
 report: "workflow/report/workflow.rst"

@@ -10,7 +10,12 @@ rule features:
 rule models:
     """Trained ensembles of every method and split, and their predictions."""
     input:
-        expand(f"{RESULTS}/predictions/{{encoder}}/{{method}}/{{split}}.csv", encoder=ENCODERS, method=METHODS, split=SPLITS),
+        expand(
+            f"{RESULTS}/predictions/{{encoder}}/{{method}}/{{split}}.csv",
+            encoder=ENCODERS,
+            method=METHODS,
+            split=SPLITS,
+        ),
 
 
 rule benchmark:
@@ -41,13 +46,13 @@ rule report_html:
         f"{RESULTS}/report.html",
     log:
         f"{LOGS}/report_html.log",
-    params:
-        snakefile=near(BASE / "Snakefile"),
-        config=f"{RESULTS}/config.yaml",
     localrule: True
     resources:
         mem_mb=800,
         runtime=10,
+    params:
+        snakefile=near(BASE / "Snakefile"),
+        config=f"{RESULTS}/config.yaml",
     shell:
         "snakemake --snakefile {params.snakefile:q} --configfile {params.config:q} --nolock --report {output:q}"
         " -- benchmark figures > {log:q} 2>&1"

@@ -7,13 +7,13 @@ from pathlib import Path
 
 BASE = Path(str(workflow.current_basedir)).parents[1]
 sys.path.insert(0, str(BASE / "workflow" / "scripts"))
-# `python` in a rule means the Python that runs Snakemake, unless --sdm puts another in front
-os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
 
-from chowder import cohort, imports, methods
+from chowder import cohort, imports, machine, methods
 from chowder import settings as config_check
 from chowder.files import UserError
 from snakemake.exceptions import WorkflowError
+
+machine.this_python_first()
 
 
 def checked(function, *args, **kwargs):
@@ -33,12 +33,12 @@ def near(path):
 
 
 def script(name):
-    """The program of the rule ``name``."""
+    """The program ``name``, as its rule takes it."""
     return near(BASE / "workflow" / "scripts" / f"{name}.py")
 
 
 def library(name, also=()):
-    """The library modules that the program of rule ``name`` imports: inputs, so that an edit reruns just its stages."""
+    """The library modules that the program ``name`` imports, as inputs: an edit reruns just the stages that use it."""
     return [near(path) for path in imports.modules_of(BASE / "workflow" / "scripts" / f"{name}.py", tuple(also))]
 
 
@@ -65,7 +65,7 @@ def training_settings():
 
 SOURCE = config["slides"]["source"]
 SIMULATED = SOURCE == "simulated"
-RESULTS = f"{config['results'].rstrip('/')}/{config['dataset']}"
+RESULTS = os.path.join(config["results"], config["dataset"])
 LOGS = f"{RESULTS}/logs"
 TIMES = f"{RESULTS}/benchmarks"
 
@@ -127,7 +127,9 @@ for name in METHODS:
 ESTIMATORS = sorted({kind.estimator.split(":")[0].split(".")[1] for kind in methods.KINDS.values()})
 FOLDS = [f"cv{fold + 1}" for fold in range(config["cv"]["folds"])]
 SPLITS = (["competition"] if TEST else []) + FOLDS
-SHARDS = [list(SLIDES)[i : i + config["embedding"]["shard"]] for i in range(0, len(SLIDES), config["embedding"]["shard"])]
+SHARDS = [
+    list(SLIDES)[i : i + config["embedding"]["shard"]] for i in range(0, len(SLIDES), config["embedding"]["shard"])
+]
 SHARD_OF = {slide: str(number) for number, shard in enumerate(SHARDS) for slide in shard}
 LEARNT = [m for m in METHODS if methods.parse(m).trained_as_ensemble]
 DRAWN = [s for s in config["figures"]["heatmaps"]] if TEST else []
@@ -139,7 +141,9 @@ def check_figures():
         raise UserError(f"config: figures.method: {wanted!r} is not among methods: use one of {', '.join(METHODS)}")
     for slide in DRAWN:
         if slide not in TEST:
-            raise UserError(f"config: figures.heatmaps: {slide!r} is not a test slide of {TABLE}: use some of {', '.join(TEST[:5])} ...")
+            raise UserError(
+                f"config: figures.heatmaps: {slide!r} is not a test slide of {TABLE}: use some of {', '.join(TEST[:5])} ..."
+            )
 
 
 checked(check_figures)
@@ -181,9 +185,8 @@ def checkpoint_of(encoder):
 
 
 def gpus(section):
-    """How many accelerators a job of ``section`` takes: none on a machine without one, unless the config insists."""
-    device = config[section]["device"]
-    return int(device == "cuda" or (device == "auto" and os.path.exists("/dev/nvidia0")))
+    """How many accelerators a job of ``section`` takes."""
+    return machine.accelerators(config[section]["device"])
 
 
 # --- downloads --------------------------------------------------------------------------------------------------------

@@ -14,11 +14,11 @@ rule lesions:
         table=f"{RESULTS}/lesions/{{slide}}.csv",
     log:
         f"{LOGS}/lesions/{{slide}}.log",
-    params:
-        settings=settings("evaluation", seed=config["seed"]),
     resources:
         mem_mb=1500,
         runtime=15,
+    params:
+        settings=settings("evaluation", seed=config["seed"]),
     shell:
         "python {input.script} --slide {wildcards.slide} --record {input.record:q} --annotation {input.annotation:q}"
         " --settings {params.settings:q} --output {output.lesions:q} --table {output.table:q} > {log:q} 2>&1"
@@ -43,12 +43,12 @@ rule evaluate:
         f"{LOGS}/evaluate/{{encoder}}/{{method}}.log",
     benchmark:
         f"{TIMES}/evaluate/{{encoder}}/{{method}}.tsv"
-    params:
-        settings=settings("evaluation", seed=config["seed"]),
-        predictions=lambda wildcards, input: [f"{split}={path}" for split, path in zip(SPLITS, input.predictions)],
     resources:
         mem_mb=2000,
         runtime=60,
+    params:
+        settings=settings("evaluation", seed=config["seed"]),
+        predictions=lambda wildcards, input: [f"{split}={path}" for split, path in zip(SPLITS, input.predictions)],
     shell:
         "python {input.script} --method {wildcards.method} --slides {input.slides:q}"
         " --predictions {params.predictions:q} --detections {input.detections:q} --lesions {input.lesions:q}"
@@ -68,14 +68,22 @@ rule benchmark_table:
         froc=expand(f"{RESULTS}/metrics/{{encoder}}/{{method}}/froc.json", encoder=ENCODERS, method=METHODS),
         timing=expand(f"{RESULTS}/models/{{encoder}}/{{method}}/timing.json", encoder=ENCODERS, method=METHODS),
     output:
-        csv=report(f"{RESULTS}/benchmark.csv", caption="../report/table.rst", category="1 Table", labels={"format": "CSV"}),
+        csv=report(
+            f"{RESULTS}/benchmark.csv", caption="../report/table.rst", category="1 Table", labels={"format": "CSV"}
+        ),
         markdown=f"{RESULTS}/benchmark.md",
         latex=f"{RESULTS}/benchmark.tex",
         html=report(
-            f"{RESULTS}/benchmark.html", caption="../report/table.rst", category="1 Table", labels={"format": "HTML, sortable"}
+            f"{RESULTS}/benchmark.html",
+            caption="../report/table.rst",
+            category="1 Table",
+            labels={"format": "HTML, sortable"},
         ),
     log:
         f"{LOGS}/benchmark_table.log",
+    resources:
+        mem_mb=800,
+        runtime=10,
     params:
         settings=labelled(
             {
@@ -85,14 +93,7 @@ rule benchmark_table:
                 "froc_mode": config["evaluation"]["froc_mode"],
             }
         ),
-        entries=lambda wildcards, input: [
-            f"{encoder}:{method}"
-            for encoder in ENCODERS
-            for method in METHODS
-        ],
-    resources:
-        mem_mb=800,
-        runtime=10,
+        entries=lambda wildcards, input: [f"{encoder}:{method}" for encoder in ENCODERS for method in METHODS],
     shell:
         "python {input.script} --entries {params.entries:q} --auc {input.auc:q} --froc {input.froc:q}"
         " --timing {input.timing:q} --slides {input.slides:q} --summary {input.summary:q}"

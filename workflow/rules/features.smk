@@ -16,17 +16,17 @@ rule embed:
         f"{LOGS}/embed/{{encoder}}/{{shard}}.log",
     benchmark:
         f"{TIMES}/embed/{{encoder}}/{{shard}}.tsv"
+    threads: config["embedding"]["threads"]
+    resources:
+        mem_mb=4000,
+        runtime=240,
+        gpu=gpus("embedding"),
     params:
         settings=labelled(config["embedding"] | config["tiles"]),
         encoder=lambda wildcards: ENCODERS[wildcards.encoder],
         slides=lambda wildcards: SHARDS[int(wildcards.shard)],
         mpp=lambda wildcards: [SLIDES[slide].mpp or "file" for slide in SHARDS[int(wildcards.shard)]],
         store=f"{RESULTS}/features/{{encoder}}/.store",
-    threads: config["embedding"]["threads"]
-    resources:
-        mem_mb=4000,
-        runtime=240,
-        gpu=gpus("embedding"),
     shell:
         "python {input.script} --encoder {params.encoder:q} --slides {params.slides:q} --images {input.images:q}"
         " --tiles {input.tiles:q} --mpp {params.mpp:q} --settings {params.settings:q} --threads {threads}"
@@ -60,11 +60,11 @@ rule index_features:
         f"{RESULTS}/features/{{encoder}}/index.json",
     log:
         f"{LOGS}/index_features/{{encoder}}.log",
-    params:
-        encoder=lambda wildcards: ENCODERS[wildcards.encoder],
     resources:
         mem_mb=500,
         runtime=30,
+    params:
+        encoder=lambda wildcards: ENCODERS[wildcards.encoder],
     shell:
         "python {input.script} --encoder {params.encoder:q} --features {input.features:q} --output {output:q}"
         " > {log:q} 2>&1"

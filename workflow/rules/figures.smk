@@ -22,13 +22,13 @@ rule figure_curves:
         csv=f"{RESULTS}/figures/curves_{{encoder}}.csv",
     log:
         f"{LOGS}/figure_curves/{{encoder}}.log",
+    resources:
+        mem_mb=800,
+        runtime=10,
     params:
         settings=FIGURE_SETTINGS,
         methods=METHODS,
         stem=lambda wildcards, output: output.png[:-4],
-    resources:
-        mem_mb=800,
-        runtime=10,
     shell:
         "python {input.script} --methods {params.methods:q} --auc {input.auc:q} --froc {input.froc:q}"
         " --roc-curves {input.roc_curves:q} --froc-curves {input.froc_curves:q} --settings {params.settings:q}"
@@ -52,13 +52,13 @@ rule figure_auc_r:
         csv=f"{RESULTS}/figures/auc_r_{{encoder}}.csv",
     log:
         f"{LOGS}/figure_auc_r/{{encoder}}.log",
+    resources:
+        mem_mb=800,
+        runtime=10,
     params:
         settings=FIGURE_SETTINGS,
         methods=METHODS,
         stem=lambda wildcards, output: output.png[:-4],
-    resources:
-        mem_mb=800,
-        runtime=10,
     shell:
         "python {input.script} --methods {params.methods:q} --auc {input.auc:q} --settings {params.settings:q}"
         " --output-stem {params.stem:q} > {log:q} 2>&1"
@@ -81,13 +81,13 @@ rule figure_ensemble:
         csv=f"{RESULTS}/figures/ensemble_{{encoder}}.csv",
     log:
         f"{LOGS}/figure_ensemble/{{encoder}}.log",
+    resources:
+        mem_mb=800,
+        runtime=10,
     params:
         settings=FIGURE_SETTINGS,
         methods=LEARNT,
         stem=lambda wildcards, output: output.png[:-4],
-    resources:
-        mem_mb=800,
-        runtime=10,
     shell:
         "python {input.script} --methods {params.methods:q} --sizes {input.sizes:q} --settings {params.settings:q}"
         " --output-stem {params.stem:q} > {log:q} 2>&1"
@@ -110,12 +110,12 @@ rule figure_split_bias:
         csv=f"{RESULTS}/figures/split_bias_{{encoder}}.csv",
     log:
         f"{LOGS}/figure_split_bias/{{encoder}}.log",
-    params:
-        settings=FIGURE_SETTINGS,
-        stem=lambda wildcards, output: output.png[:-4],
     resources:
         mem_mb=800,
         runtime=10,
+    params:
+        settings=FIGURE_SETTINGS,
+        stem=lambda wildcards, output: output.png[:-4],
     shell:
         "python {input.script} --bias {input.bias:q} --settings {params.settings:q} --output-stem {params.stem:q}"
         " > {log:q} 2>&1"
@@ -138,13 +138,13 @@ rule figure_training:
         csv=f"{RESULTS}/figures/training_{{encoder}}.csv",
     log:
         f"{LOGS}/figure_training/{{encoder}}.log",
+    resources:
+        mem_mb=800,
+        runtime=10,
     params:
         settings=FIGURE_SETTINGS,
         methods=LEARNT,
         stem=lambda wildcards, output: output.png[:-4],
-    resources:
-        mem_mb=800,
-        runtime=10,
     shell:
         "python {input.script} --methods {params.methods:q} --curves {input.curves:q} --settings {params.settings:q}"
         " --output-stem {params.stem:q} > {log:q} 2>&1"
@@ -172,12 +172,12 @@ rule figure_heatmap:
         csv=f"{RESULTS}/figures/heatmap_{{encoder}}_{{method}}_{{slide}}.csv",
     log:
         f"{LOGS}/figure_heatmap/{{encoder}}/{{method}}/{{slide}}.log",
-    params:
-        settings=FIGURE_SETTINGS,
-        stem=lambda wildcards, output: output.png[:-4],
     resources:
         mem_mb=1500,
         runtime=10,
+    params:
+        settings=FIGURE_SETTINGS,
+        stem=lambda wildcards, output: output.png[:-4],
     shell:
         "python {input.script} --slide {wildcards.slide} --method {wildcards.method} --preview {input.preview:q}"
         " --record {input.record:q} --tiles {input.tiles:q} --scores {input.scores:q}"
@@ -205,13 +205,13 @@ rule figure_gallery:
         csv=f"{RESULTS}/figures/gallery_{{encoder}}_{{method}}_{{slide}}.csv",
     log:
         f"{LOGS}/figure_gallery/{{encoder}}/{{method}}/{{slide}}.log",
+    resources:
+        mem_mb=1500,
+        runtime=10,
     params:
         settings=FIGURE_SETTINGS,
         mpp=lambda wildcards: SLIDES[wildcards.slide].mpp,
         stem=lambda wildcards, output: output.png[:-4],
-    resources:
-        mem_mb=1500,
-        runtime=10,
     shell:
         "python {input.script} --slide {wildcards.slide} --method {wildcards.method} --image {input.image:q}"
         " --mpp={params.mpp} --tiles {input.tiles:q} --scores {input.scores:q}"
@@ -237,12 +237,12 @@ rule figure_tissue:
         csv=f"{RESULTS}/figures/tissue.csv",
     log:
         f"{LOGS}/figure_tissue.log",
-    params:
-        settings=FIGURE_SETTINGS,
-        stem=lambda wildcards, output: output.png[:-4],
     resources:
         mem_mb=2000,
         runtime=20,
+    params:
+        settings=FIGURE_SETTINGS,
+        stem=lambda wildcards, output: output.png[:-4],
     shell:
         "python {input.script} --previews {input.previews:q} --masks {input.masks:q} --records {input.records:q}"
         " --settings {params.settings:q} --output-stem {params.stem:q} > {log:q} 2>&1"

@@ -13,11 +13,11 @@ rule splits:
         f"{RESULTS}/splits.json",
     log:
         f"{LOGS}/splits.log",
-    params:
-        settings=settings("cv", seed=config["seed"]),
     resources:
         mem_mb=500,
         runtime=5,
+    params:
+        settings=settings("cv", seed=config["seed"]),
     shell:
         "python {input.script} --slides {input.slides:q} --settings {params.settings:q} --output {output:q}"
         " > {log:q} 2>&1"
@@ -41,16 +41,16 @@ rule train:
         f"{LOGS}/train/{{encoder}}/{{method}}.log",
     benchmark:
         f"{TIMES}/train/{{encoder}}/{{method}}.tsv"
-    params:
-        settings=training_settings(),
-        models=lambda wildcards, output: [f"{split}={path}" for split, path in zip(SPLITS, output.models)],
-        predictions=lambda wildcards, output: [f"{split}={path}" for split, path in zip(SPLITS, output.predictions)],
-        curves=lambda wildcards, output: [f"{split}={path}" for split, path in zip(SPLITS, output.curves)],
     threads: config["training"]["threads"]
     resources:
         mem_mb=2500,
         runtime=240,
         gpu=gpus("training"),
+    params:
+        settings=training_settings(),
+        models=lambda wildcards, output: [f"{split}={path}" for split, path in zip(SPLITS, output.models)],
+        predictions=lambda wildcards, output: [f"{split}={path}" for split, path in zip(SPLITS, output.predictions)],
+        curves=lambda wildcards, output: [f"{split}={path}" for split, path in zip(SPLITS, output.curves)],
     shell:
         "python {input.script} --method {wildcards.method} --index {input.index:q} --summary {input.summary:q}"
         " --slides {input.slides:q} --splits {input.splits:q} --settings {params.settings:q} --threads {threads}"
@@ -74,14 +74,14 @@ rule localise:
         f"{LOGS}/localise/{{encoder}}/{{method}}.log",
     benchmark:
         f"{TIMES}/localise/{{encoder}}/{{method}}.tsv"
-    params:
-        settings=settings("localisation"),
-        tiles=f"{RESULTS}/tiles",
-        scores=f"{RESULTS}/tile_scores/{{encoder}}/{{method}}",
-        detections=f"{RESULTS}/detections/{{encoder}}/{{method}}",
     resources:
         mem_mb=2000,
         runtime=60,
+    params:
+        settings=settings("localisation"),
+        tiles=lambda wildcards, input: os.path.dirname(input.tiles[0]),
+        scores=lambda wildcards, output: os.path.dirname(output.scores[0]),
+        detections=lambda wildcards, output: os.path.dirname(output.detections[0]),
     shell:
         "python {input.script} --method {wildcards.method} --model {input.model:q} --index {input.index:q}"
         " --splits {input.splits:q} --tiles-dir {params.tiles:q} --settings {params.settings:q}"
@@ -103,11 +103,11 @@ rule split_bias:
         f"{LOGS}/split_bias/{{encoder}}.log",
     benchmark:
         f"{TIMES}/split_bias/{{encoder}}.tsv"
-    params:
-        settings=training_settings(),
     resources:
         mem_mb=2000,
         runtime=60,
+    params:
+        settings=training_settings(),
     shell:
         "python {input.script} --index {input.index:q} --summary {input.summary:q} --splits {input.splits:q}"
         " --settings {params.settings:q} --output {output.csv:q} --json {output.json:q} > {log:q} 2>&1"
@@ -123,11 +123,11 @@ rule ensemble_size:
         f"{RESULTS}/ensemble_size/{{encoder}}/{{method}}.csv",
     log:
         f"{LOGS}/ensemble_size/{{encoder}}/{{method}}.log",
-    params:
-        settings=settings("evaluation", seed=config["seed"]),
     resources:
         mem_mb=500,
         runtime=10,
+    params:
+        settings=settings("evaluation", seed=config["seed"]),
     shell:
         "python {input.script} --predictions {input.predictions:q} --settings {params.settings:q} --output {output:q}"
         " > {log:q} 2>&1"

@@ -13,6 +13,9 @@ rule slides_table:
         f"{RESULTS}/slides.csv",
     log:
         f"{LOGS}/slides_table.log",
+    resources:
+        mem_mb=200,
+        runtime=5,
     params:
         settings=labelled(
             {
@@ -22,9 +25,6 @@ rule slides_table:
             }
         ),
         root=passing("--root", [ROOT] if ROOT is not None else []),
-    resources:
-        mem_mb=200,
-        runtime=5,
     shell:
         "python {input.script} --table {input.table:q} {params.root} --settings {params.settings:q}"
         " --output {output:q} > {log:q} 2>&1"
@@ -44,13 +44,13 @@ if SIMULATED:
             f"{LOGS}/simulate/{{slide}}.log",
         benchmark:
             f"{TIMES}/simulate/{{slide}}.tsv"
+        resources:
+            mem_mb=1200,
+            runtime=10,
         params:
             settings=settings("simulation", seed=config["seed"]),
             cls=lambda wildcards: SLIDES[wildcards.slide].cls,
             center=lambda wildcards: SLIDES[wildcards.slide].center,
-        resources:
-            mem_mb=1200,
-            runtime=10,
         shell:
             "python {input.script} --slide {wildcards.slide} --class {params.cls:q} --center {params.center:q}"
             " --settings {params.settings:q} --image {output.image:q} --annotation {output.annotation:q}"
@@ -68,16 +68,16 @@ if SOURCE == "camelyon16":
             f"{RESULTS}/source/{{file}}",
         log:
             f"{LOGS}/fetch_source/{{file}}.log",
-        params:
-            url=lambda wildcards: f"{config['download']['base_url'].rstrip('/')}/{SOURCE_KEYS[wildcards.file]}",
-            sha256=lambda wildcards: SOURCE_SHA256[wildcards.file],
-            settings=DOWNLOAD_SETTINGS,
         wildcard_constraints:
             file=r"checksums\.md5|reference\.csv",
         resources:
             mem_mb=200,
             runtime=30,
             net=1,
+        params:
+            url=lambda wildcards: f"{config['download']['base_url'].rstrip('/')}/{SOURCE_KEYS[wildcards.file]}",
+            sha256=lambda wildcards: SOURCE_SHA256[wildcards.file],
+            settings=DOWNLOAD_SETTINGS,
         shell:
             "python {input.script} --url {params.url:q} {params.sha256} --settings {params.settings:q}"
             " --output {output:q} > {log:q} 2>&1"
@@ -112,13 +112,13 @@ if SOURCE == "camelyon16":
             f"{LOGS}/fetch_slide/{{slide}}.log",
         benchmark:
             f"{TIMES}/fetch_slide/{{slide}}.tsv"
-        params:
-            base=config["download"]["base_url"],
-            settings=DOWNLOAD_SETTINGS,
         resources:
             mem_mb=300,
             runtime=240,
             net=1,
+        params:
+            base=config["download"]["base_url"],
+            settings=DOWNLOAD_SETTINGS,
         shell:
             "python {input.script} --base {params.base:q} --slide {wildcards.slide} --kind image"
             " --md5-list {input.md5:q} --settings {params.settings:q} --output {output:q} > {log:q} 2>&1"
@@ -132,13 +132,13 @@ if SOURCE == "camelyon16":
             f"{RESULTS}/annotations/{{slide}}.xml",
         log:
             f"{LOGS}/fetch_annotation/{{slide}}.log",
-        params:
-            base=config["download"]["base_url"],
-            settings=DOWNLOAD_SETTINGS,
         resources:
             mem_mb=300,
             runtime=30,
             net=1,
+        params:
+            base=config["download"]["base_url"],
+            settings=DOWNLOAD_SETTINGS,
         shell:
             "python {input.script} --base {params.base:q} --slide {wildcards.slide} --kind annotation"
             " --md5-list {input.md5:q} --settings {params.settings:q} --output {output:q} > {log:q} 2>&1"

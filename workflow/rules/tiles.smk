@@ -13,11 +13,11 @@ rule tiles:
         f"{RESULTS}/tiles/{{slide}}.parquet",
     log:
         f"{LOGS}/tiles/{{slide}}.log",
-    params:
-        settings=settings("tiles"),
     resources:
         mem_mb=800,
         runtime=10,
+    params:
+        settings=settings("tiles"),
     shell:
         "python {input.script} --slide {wildcards.slide} --mask {input.mask:q} --record {input.record:q}"
         " --settings {params.settings:q} --output {output:q} > {log:q} 2>&1"
@@ -34,11 +34,11 @@ rule tile_summary:
         f"{RESULTS}/tiles/summary.csv",
     log:
         f"{LOGS}/tile_summary.log",
-    params:
-        settings=settings("sample"),
     resources:
         mem_mb=800,
         runtime=10,
+    params:
+        settings=settings("sample"),
     shell:
         "python {input.script} --slides {input.slides:q} --tiles {input.tiles:q} --settings {params.settings:q}"
         " --output {output:q} > {log:q} 2>&1"

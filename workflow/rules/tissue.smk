@@ -16,12 +16,12 @@ rule tissue:
         f"{LOGS}/tissue/{{slide}}.log",
     benchmark:
         f"{TIMES}/tissue/{{slide}}.tsv"
-    params:
-        settings=settings("tissue"),
-        mpp=lambda wildcards: SLIDES[wildcards.slide].mpp,
     resources:
         mem_mb=1500,
         runtime=20,
+    params:
+        settings=settings("tissue"),
+        mpp=lambda wildcards: SLIDES[wildcards.slide].mpp,
     shell:
         "python {input.script} --slide {wildcards.slide} --image {input.image:q} --mpp={params.mpp}"
         " --settings {params.settings:q} --mask {output.mask:q} --record {output.record:q}"
