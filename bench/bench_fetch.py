@@ -4,7 +4,7 @@
 
 The server is a process of its own that hands the file to the kernel (sendfile), so that it costs the clients little.
 Rounds are interleaved, so that other work on the machine hits all alike; medians are reported, with the processor time
-of the client (its children included). The last two rows hold the server to 125 MB/s, a line of 1 Gbit/s.
+of the client (its children included). The last rows hold the server to lines of 1 and 2.4 Gbit/s.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from pathlib import Path
 
 HERE = Path(__file__).resolve()
 SCRIPTS = HERE.parents[1] / "workflow" / "scripts"
-LINE = 125e6  # bytes a second
+LINES = {"/1": 125e6, "/2.4": 300e6}  # bytes a second of a line of 1 and of 2.4 Gbit/s
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -42,8 +42,8 @@ class Handler(BaseHTTPRequestHandler):
             self.end_headers()
             while sent < size:
                 sent += os.sendfile(self.connection.fileno(), handle.fileno(), sent, 1 << 20)
-                if self.path == "/line":
-                    time.sleep(max(0.0, sent / LINE - (time.monotonic() - started)))
+                if self.path in LINES:
+                    time.sleep(max(0.0, sent / LINES[self.path] - (time.monotonic() - started)))
 
 
 def serve(path: str) -> None:
@@ -83,7 +83,6 @@ def main() -> None:
     server = subprocess.Popen([sys.executable, str(HERE), "--serve", str(big)], stdout=subprocess.PIPE, text=True)
     assert server.stdout is not None
     url = f"http://127.0.0.1:{server.stdout.readline().strip()}/big"
-    line = url.replace("/big", "/line")
     quiet, null = Settings(progress_s=1e9), subprocess.DEVNULL
 
     def plain(address: str = url) -> None:
@@ -97,10 +96,14 @@ def main() -> None:
         "fetch, md5": lambda: fetch(url, out, md5=md5, settings=quiet),
         "fetch, no checksum": lambda: fetch(url, out, settings=quiet),
         "hashlib md5 alone, from memory": lambda: hashlib.md5(content),
-        "fetch, md5, 1 Gbit/s": lambda: fetch(line, out, md5=md5, settings=quiet),
     }
+    for line in LINES:
+        address = url.replace("/big", line)
+        runs[f"fetch, md5, {line[1:]} Gbit/s"] = lambda address=address: fetch(address, out, md5=md5, settings=quiet)
+        if curl:
+            runs[f"curl, {line[1:]} Gbit/s"] = lambda address=address: plain(address)
     if curl:
-        runs = {"curl": plain, "curl && md5sum": curl_then_md5sum, **runs, "curl, 1 Gbit/s": lambda: plain(line)}
+        runs = {"curl": plain, "curl && md5sum": curl_then_md5sum, **runs}
     content = big.read_bytes()
     seconds: dict[str, list[float]] = {name: [] for name in runs}
     busy: dict[str, list[float]] = {name: [] for name in runs}
@@ -119,7 +122,7 @@ def main() -> None:
     rows = ["run,MB/s,seconds,client_cpu_seconds,of_curl"]
     for name in runs:
         wall = statistics.median(seconds[name])
-        base = "curl, 1 Gbit/s" if "Gbit" in name else "curl"
+        base = f"curl, {name.rpartition(', ')[2]}" if "Gbit" in name else "curl"
         of = f"{statistics.median(seconds[base]) / wall:.2f}" if base in seconds else ""
         rows.append(f'"{name}",{args.megabytes / wall:.0f},{wall:.3f},{statistics.median(busy[name]):.2f},{of}')
     load = os.getloadavg()[0] if hasattr(os, "getloadavg") else float("nan")

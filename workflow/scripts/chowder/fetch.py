@@ -626,5 +626,5 @@ def _check_disk(destination: Path, total: int, have: int, settings: Settings) ->
         beside = f" and {human(promised)} for transfers under way" if promised else ""
         raise UserError(
             f"{destination}: needs {human(total - have)}{beside}, {human(free)} are free on its disk, "
-            f"{human(missing)} are missing: free some space, or keep no slides (keep_slides: false)"
+            f"{human(missing)} are missing: free some space, or keep no slides (slides: keep: false)"
         )
