@@ -1,0 +1,128 @@
+"""A stand-in Camelyon-16: small simulated slides under the real names and layout, served over HTTP on loopback.
+
+Run with config/camelyon16.yaml in streaming mode: only base URL, pins, table and the size of the models are changed.
+"""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import json
+import shutil
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from workflow_clone import clone, snakemake
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "unit"))
+from fault_server import Fault, FaultServer
+
+AT_ONCE = 2
+
+
+@pytest.fixture(scope="module")
+def mirror(tiny, tmp_path_factory):
+    """The tree of the bucket, from the tiny run's slides, and the slides table that goes with it."""
+    root = tmp_path_factory.mktemp("mirror")
+    (root / "images").mkdir()
+    (root / "annotations").mkdir()
+    (root / "evaluation").mkdir()
+    rows, reference, sums = [], ["image,type,class,center"], []
+    with (tiny / "results/tiny/slides.csv").open() as handle:
+        slides = list(csv.DictReader(handle))
+    for row in slides:
+        slide, tumour = row["slide"], row["label"] == "1"
+        shutil.copy(tiny / f"results/tiny/slides/{slide}.tif", root / "images")
+        if tumour:
+            shutil.copy(tiny / f"results/tiny/annotations/{slide}.xml", root / "annotations")
+        cls = row["class"] if row["split"] == "test" else ""
+        annotation = f"annotations/{slide}.xml" if tumour else ""
+        rows.append([slide, f"images/{slide}.tif", row["label"], row["split"], "RUMC", cls, annotation])
+        reference.append(f"{slide},{'Tumor' if tumour else 'Normal'},{cls or 'negative'},RUMC")
+    for path in sorted([*root.glob("images/*"), *root.glob("annotations/*")]):
+        sums.append(f"{hashlib.md5(path.read_bytes()).hexdigest()} *{path.relative_to(root).as_posix()}")
+    (root / "evaluation/reference.csv").write_text("\n".join(reference) + "\n")
+    (root / "checksums.md5").write_text("\n".join(sums) + "\n")
+    with (root / "table.csv").open("w", newline="") as handle:
+        csv.writer(handle).writerows([["slide", "image", "label", "split", "center", "class", "annotation"], *rows])
+    return root
+
+
+def options(mirror: Path, base: str) -> list[str]:
+    pins = {
+        key: hashlib.sha256((mirror / name).read_bytes()).hexdigest()
+        for key, name in {"checksums_sha256": "checksums.md5", "reference_sha256": "evaluation/reference.csv"}.items()
+    }
+    download = {"base_url": base, "timeout_s": 5, "retries": 3} | pins
+    small = {
+        "slides": {"table": str(mirror / "table.csv"), "at_once": AT_ONCE},
+        "download": download,
+        "encoders": ["efficientnet_lite0"],
+        "embedding": {"shard": 2, "batch": 8, "threads": 1},
+        "methods": ["meanpool", "chowder_r1"],
+        "training": {"members": 2, "epochs": 2, "hidden": [8], "threads": 1},
+        "cv": {"folds": 2},
+        "evaluation": {"bootstrap": 100},
+        "figures": {"method": "chowder_r1", "heatmaps": ["test_001"]},
+    }
+    return ["--configfile", "config/camelyon16.yaml", "--config", *(f"{k}={json.dumps(v)}" for k, v in small.items())]
+
+
+def test_checksums_to_table_over_a_bad_network_with_few_slides_on_disk(tiny, mirror, tmp_path):
+    folder = clone(tmp_path / "clone")
+    slides = folder / "results/camelyon16/slides"
+    peak, stop = [0], threading.Event()
+
+    def watch():
+        while not stop.is_set():
+            if slides.is_dir():
+                peak[0] = max(peak[0], len(list(slides.glob("*.tif"))))
+            time.sleep(0.02)
+
+    with FaultServer(root=mirror) as server:
+        server.faults["/images/tumor_001.tif"] = [Fault("drop", 300_000), Fault("status", 503)]
+        server.faults["/images/normal_002.tif"] = [Fault("wrong")]
+        watcher = threading.Thread(target=watch)
+        watcher.start()
+        try:
+            snakemake(folder, "--cores", "2", *options(mirror, server.url()))
+        finally:
+            stop.set()
+            watcher.join()
+    results = folder / "results/camelyon16"
+    assert (results / "benchmark.csv").is_file()
+    assert (results / "source/reference.checked").read_text().startswith("9 of 9 slides")
+    assert not list(slides.glob("*.tif")), "streaming: every slide is gone at the end"
+    kept_for_figures = 1
+    assert peak[0] <= AT_ONCE + kept_for_figures
+
+    def features(index: Path) -> dict[str, str]:
+        return {entry["slide"]: entry["sha256"] for entry in json.loads(index.read_text())["slides"]}
+
+    streamed = features(results / "features/efficientnet_lite0/index.json")
+    assert streamed == features(tiny / "results/tiny/features/efficientnet_lite0/index.json"), "the same bytes as kept"
+    again = snakemake(folder, "-n", *options(mirror, server.url())).stdout
+    assert "Nothing to be done" in again
+
+
+def test_a_wrong_checksum_list_stops_before_any_slide_comes(mirror, tmp_path):
+    folder = clone(tmp_path / "clone")
+    arguments = options(mirror, str(mirror))
+    at = next(i for i, text in enumerate(arguments) if text.startswith("download="))
+    arguments[at] = arguments[at].replace(hashlib.sha256((mirror / "checksums.md5").read_bytes()).hexdigest(), "0" * 64)
+    result = snakemake(folder, "--cores", "2", *arguments, "features", check=False)
+    assert result.returncode == 1
+    assert "0" * 64 in result.stdout, "both sums are named"
+    assert not list((folder / "results").rglob("*.tif"))
+
+
+def test_a_local_mirror_is_linked_not_copied(mirror, tmp_path):
+    folder = clone(tmp_path / "clone")
+    target = "results/camelyon16/slides/normal_001.tif"
+    snakemake(folder, "--cores", "2", "--notemp", *options(mirror, str(mirror)), target)
+    assert (folder / target).is_symlink()
+    assert (folder / target).resolve() == (mirror / "images/normal_001.tif").resolve()
