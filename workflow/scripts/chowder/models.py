@@ -16,23 +16,30 @@ from torch import nn
 from chowder import seeds
 
 
-def extremes(scores: torch.Tensor, r: int) -> torch.Tensor:
-    """Indices of the R highest (highest first) and the R lowest (lowest first) values of every row.
+def extremes(scores: torch.Tensor, starts: torch.Tensor, counts: torch.Tensor, r: int) -> torch.Tensor:
+    """Where the R highest (highest first) and the R lowest (lowest first) values of every slide are.
 
     Parameters
     ----------
-    scores : (rows, n) embedding values of one slide, without padding.
+    scores : (K, N) embedding values of the slides' tiles, side by side.
+    starts, counts : (B,) int64; slide b has the columns ``starts[b] : starts[b] + counts[b]``, at least one.
 
-    Returns (rows, 2R) int64. With fewer than 2R values top and bottom overlap; with fewer than R the last of the top
-    (the lowest) and the last of the bottom (the highest) are repeated.
+    Returns (K, B, 2R) int64, columns of ``scores``. With fewer than 2R tiles top and bottom overlap; with fewer than R
+    the last of the top (the lowest value) and the last of the bottom (the highest) are repeated.
     """
-    k = min(r, scores.shape[1])
-    top = torch.topk(scores, k, dim=1).indices
-    bottom = torch.topk(scores, k, dim=1, largest=False).indices
-    if k < r:
-        top = torch.cat([top, top[:, -1:].expand(-1, r - k)], dim=1)
-        bottom = torch.cat([bottom, bottom[:, -1:].expand(-1, r - k)], dim=1)
-    return torch.cat([top, bottom], dim=1)
+    k, n, longest = len(scores), scores.shape[1], int(counts.max())
+    at = torch.arange(longest, device=scores.device)
+    inside = at < counts[:, None]
+    # Slides side by side as a (B, longest) table; the fill is infinite, so it comes after every tile in either order.
+    columns = torch.where(inside, starts[:, None] + at, n - 1).flatten()
+    table = scores.index_select(1, columns).view(k, len(counts), longest)
+    rank = torch.minimum(torch.arange(r, device=scores.device), counts[:, None] - 1).expand(k, -1, -1)
+    found = []
+    for largest, fill in ((True, -torch.inf), (False, torch.inf)):
+        table = table.masked_fill(~inside, fill)
+        order = torch.topk(table, min(r, longest), dim=2, largest=largest).indices
+        found.append(order.gather(2, rank))
+    return torch.cat(found, dim=2) + starts[:, None]
 
 
 class Ensemble(nn.Module):
@@ -88,7 +95,8 @@ class Ensemble(nn.Module):
         """Logits (E,) of one slide x (n, P), differentiable through all of it. The trainer takes a shorter way."""
         values = self.embed(x)
         flat = values.flatten(0, 1)
-        selected = flat.gather(1, extremes(flat.detach(), self.r))
+        whole = torch.tensor([len(x)], device=x.device)
+        selected = flat.gather(1, extremes(flat.detach(), whole - len(x), whole, self.r)[:, 0])
         return self.head(selected.view(self.members, 1, self.embeddings, 2 * self.r), keep)[:, 0]
 
 

@@ -50,6 +50,7 @@ class _Store:
         self.exact = torch.float64 if precision == "fp64" else torch.float32
         self.features = self._place()
         self.limit = CPU_ROWS if device.type == "cpu" else CUDA_ROWS
+        self._in_place = self.features.dtype == self.dtype and self.features.device.type == device.type == "cpu"
         self._buffer: torch.Tensor | None = None
 
     def _place(self) -> torch.Tensor:
@@ -73,6 +74,11 @@ class _Store:
 
     def _pieces(self, slides: Sequence[int]) -> Iterator[list[tuple[int, int]]]:
         """Row ranges of the slides, cut and packed into chunks of at most ``limit`` rows."""
+        if self._in_place:
+            for slide in slides:
+                start, end = int(self.bags.starts[slide]), int(self.bags.starts[slide] + self.bags.counts[slide])
+                yield from ([(at, min(self.limit, end - at))] for at in range(start, end, self.limit))
+            return
         chunk: list[tuple[int, int]] = []
         room = self.limit
         for slide in slides:
@@ -88,7 +94,7 @@ class _Store:
             yield chunk
 
     def _load(self, chunk: list[tuple[int, int]]) -> torch.Tensor:
-        if len(chunk) == 1 and self.features.dtype == self.dtype and self.features.device.type == self.device.type:
+        if self._in_place:
             start, count = chunk[0]
             return self.features[start : start + count]
         if self._buffer is None:
@@ -118,30 +124,44 @@ class _Store:
             at += x.shape[1]
         return out
 
-    def bounds(self, slides: Sequence[int]) -> list[tuple[int, int]]:
-        """Where each slide's rows lie in what :meth:`scores` returns."""
-        ends = np.cumsum(self.bags.counts[list(slides)])
-        return [(int(end - count), int(end)) for end, count in zip(ends, self.bags.counts[list(slides)], strict=True)]
-
-    def global_rows(self, slides: Sequence[int]) -> torch.Tensor:
-        """Row numbers in ``features`` of the rows that :meth:`scores` returns."""
-        parts = [np.arange(s, s + c) for s, c in zip(self.bags.starts[slides], self.bags.counts[slides], strict=True)]
-        return torch.from_numpy(np.concatenate(parts))
+    def bounds(self, slides: Sequence[int]) -> tuple[torch.Tensor, torch.Tensor]:
+        """Starts and counts (B,) of each slide's columns in what :meth:`scores` returns."""
+        counts = self.bags.counts[list(slides)]
+        starts = np.cumsum(counts) - counts
+        return torch.from_numpy(starts).to(self.device), torch.from_numpy(counts).to(self.device)
 
     @torch.no_grad()
-    def weighted_sum(self, rows: torch.Tensor, factors: torch.Tensor) -> torch.Tensor:
-        """(EJ, P) = factors (EJ, U) @ features[rows (U,)]."""
-        total = torch.zeros((len(factors), self.features.shape[1]), dtype=self.exact, device=self.device)
-        rows = rows.to(self.features.device)
-        for at in range(0, len(rows), self.limit):
-            x = self.features.index_select(0, rows[at : at + self.limit]).to(self.device).to(self.exact)
+    def gradient(self, slides: np.ndarray, chosen: torch.Tensor, slope: torch.Tensor) -> torch.Tensor:
+        """(EJ, P) sum over the selected tiles of slope times feature vector.
+
+        Parameters
+        ----------
+        chosen : (EJ, k) columns of what :meth:`scores` returned for ``slides``.
+        slope : (EJ, k) derivative of the loss by each selected value; a column chosen twice counts twice.
+        """
+        counts = self.bags.counts[slides]
+        rows = int(counts.sum())
+        factors = torch.zeros((len(chosen), rows), dtype=self.exact, device=self.device)
+        factors.scatter_add_(1, chosen, slope)
+        total = torch.zeros((len(chosen), self.features.shape[1]), dtype=self.exact, device=self.device)
+        marked = torch.zeros(rows, dtype=torch.bool, device=self.device)
+        marked[chosen] = True
+        used = marked.nonzero()[:, 0]
+        if 2 * len(used) > rows and self.dtype == self.exact:  # reading everything in order beats picking rows
+            at = 0
+            for chunk in self._pieces(slides):
+                x = self._load(chunk)
+                total.addmm_(factors[:, at : at + len(x)], x)
+                at += len(x)
+            return total
+        shift = torch.from_numpy(np.repeat(self.bags.starts[slides] - (np.cumsum(counts) - counts), counts))
+        where = used.to(shift.device)
+        where = (where + shift[where]).to(self.features.device)
+        factors = factors.index_select(1, used)
+        for at in range(0, len(used), self.limit):
+            x = self.features.index_select(0, where[at : at + self.limit]).to(self.device).to(self.exact)
             total.addmm_(factors[:, at : at + self.limit], x)
         return total
-
-
-def select(scores: torch.Tensor, bounds: Sequence[tuple[int, int]], r: int) -> torch.Tensor:
-    """(EJ, B, 2R) columns of ``scores`` (EJ, rows) that hold the extremes of every slide; see ``models.extremes``."""
-    return torch.stack([extremes(scores[:, a:b], r) + a for a, b in bounds], dim=1)
 
 
 class _Run:
@@ -181,12 +201,12 @@ class _Run:
         keep = (torch.stack(drawn) >= dropout).to(self.store.exact) / (1.0 - dropout)
         return keep.to(self.store.device)
 
-    def step(self, scores: torch.Tensor, slides: np.ndarray, bounds: list, rows: torch.Tensor, y: torch.Tensor) -> None:
+    def step(self, scores: torch.Tensor, slides: np.ndarray, bounds: tuple, y: torch.Tensor) -> None:
         """One Adam step from the batch's embedding values ``scores`` (EJ, tiles of the batch)."""
         started = time.perf_counter()
         model, store = self.model, self.store
         e, j, r, b = model.members, model.embeddings, model.r, len(slides)
-        chosen = select(scores, bounds, r).flatten(1)
+        chosen = extremes(scores, *bounds, r).flatten(1)
         values = scores.gather(1, chosen).view(e, j, b, 2 * r).transpose(1, 2).contiguous()
         if model.offset is not None:
             values += model.offset.detach()[:, None, :, None]
@@ -202,14 +222,8 @@ class _Run:
         losses.sum().backward()
         with torch.no_grad():
             slope = values.grad.transpose(1, 2).reshape(e * j, b * 2 * r)
-            marked = torch.zeros(scores.shape[1], dtype=torch.bool, device=store.device)
-            marked[chosen] = True
-            used = marked.nonzero()[:, 0]
-            place = torch.cumsum(marked, 0) - 1
-            factors = torch.zeros((e * j, len(used)), dtype=store.exact, device=store.device)
-            factors.scatter_add_(1, place[chosen], slope)
-            gradient = store.weighted_sum(rows[used.to(rows.device)], factors).view_as(model.weight)
             l2 = self.estimator.l2
+            gradient = store.gradient(slides, chosen, slope).view_as(model.weight)
             model.weight.grad = gradient.add_(model.weight, alpha=2 * l2)
             if model.offset is not None:
                 model.offset.grad = slope.view(e, j, -1).sum(dim=2)
@@ -468,9 +482,9 @@ def fit_many(
             for at in range(0, len(bags), first.batch):
                 slides = permutation[at : at + first.batch]
                 scores = store.scores(slides, [run.model.weight.flatten(0, 1) for run in runs])
-                bounds, rows = store.bounds(slides), store.global_rows(slides)
+                bounds, y_batch = store.bounds(slides), targets[torch.as_tensor(slides, device=store.device)]
                 for run, values in zip(runs, scores, strict=True):
-                    run.step(values, slides, bounds, rows, targets[torch.as_tensor(slides, device=store.device)])
+                    run.step(values, slides, bounds, y_batch)
                 if bar:
                     bar.update(1)
             for run in runs:
@@ -496,7 +510,7 @@ def _selected(model: Ensemble, store: _Store, slides_at_once: int = 16) -> Itera
         (scores,) = store.scores(slides, [model.weight.flatten(0, 1)])
         if model.offset is not None:
             scores += model.offset.detach().flatten()[:, None]
-        chosen = select(scores, store.bounds(slides), model.r)
+        chosen = extremes(scores, *store.bounds(slides), model.r)
         values = scores.gather(1, chosen.flatten(1))
         shape = (model.members, model.embeddings, len(slides), 2 * model.r)
         yield values.view(shape).transpose(1, 2).contiguous(), scores
