@@ -62,7 +62,7 @@ def options(mirror: Path, base: str) -> list[str]:
         "slides": {"table": str(mirror / "table.csv"), "at_once": AT_ONCE},
         "download": download,
         "encoders": ["efficientnet_lite0"],
-        "embedding": {"shard": 2, "batch": 8, "threads": 1},
+        "embedding": {"shard": 2, "batch": 32, "threads": 1},
         "methods": ["meanpool", "chowder_r1"],
         "training": {"members": 2, "epochs": 2, "hidden": [8], "threads": 1},
         "cv": {"folds": 2},

@@ -12,6 +12,7 @@ import json
 import os
 from pathlib import Path
 
+from chowder import machine
 from chowder.files import UserError, run, write_text
 
 
@@ -32,6 +33,7 @@ def main(argv: list[str] | None = None) -> None:
         raise UserError("--slides, --images, --tiles and --mpp must have the same length")
 
     os.environ["OMP_NUM_THREADS"] = os.environ["MKL_NUM_THREADS"] = str(args.threads)  # before torch is imported
+    machine.keep_freed_memory()
     import torch
 
     from chowder import encoders, features
