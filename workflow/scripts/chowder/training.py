@@ -7,6 +7,7 @@ selected tiles only. All of it is exact: tests/unit/reference_models.py holds th
 
 from __future__ import annotations
 
+import contextlib
 import io
 import time
 from collections.abc import Iterator, Sequence
@@ -27,6 +28,9 @@ PRECISIONS = {"fp32": torch.float32, "fp64": torch.float64, "bf16": torch.bfloat
 CPU_ROWS, CUDA_ROWS = 512, 65536
 # Feature sets below this size are converted once instead of at every step.
 CONVERT_ONCE_BYTES = 2**30
+# Steps of less work than this (multiplications of the scoring product) run on one thread: starting threads costs more
+# than they bring, and on a busy machine ten times more (measured).
+ONE_THREAD_BELOW = 5e8
 
 
 def pick_device(device: str) -> torch.device:
@@ -465,6 +469,24 @@ def fit_many(
     for key in ("epochs", "batch", "seed", "stream", "device", "precision"):
         if any(getattr(other, key) != getattr(first, key) for other in estimators):
             raise UserError(f"ensembles trained together must have the same {key}: train them one by one")
+    columns = sum(estimator.members * estimator.embeddings for estimator in estimators)
+    with _threads(float(bags.counts.mean()) * first.batch * bags.dim * columns):
+        _fit(estimators, bags, y, progress)
+
+
+@contextlib.contextmanager
+def _threads(work: float) -> Iterator[None]:
+    before = torch.get_num_threads()
+    if work < ONE_THREAD_BELOW:
+        torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def _fit(estimators: Sequence[EnsembleEstimator], bags: Bags, y: np.ndarray, progress: str | None) -> None:
+    first = estimators[0]
     started = time.perf_counter()
     store = _Store(bags, pick_device(first.device), first.precision)
     targets = torch.tensor(y, dtype=store.exact, device=store.device)
