@@ -65,7 +65,7 @@ def train_plain(
 ) -> list[float]:
     """Train one network; returns the loss of every epoch.
 
-    ``orders`` holds the slide order of every epoch, ``keeps`` the dropout factors (slides, hidden units) of every epoch.
+    ``orders`` holds the slide order of every epoch, ``keeps`` its dropout factors (slides, hidden units).
     """
     optimiser = torch.optim.Adam(network.parameters(), lr=learning_rate)
     losses = []

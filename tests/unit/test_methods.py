@@ -36,8 +36,10 @@ def test_a_repeat_belongs_to_its_base():
 
 @pytest.mark.parametrize(
     "name",
-    ["chowder", "chowder_r0", "chowder_r05", "chowder_r5_j1", "weldon_r5_j2", "meanpool_r5", "abmil", "", "CHOWDER_r5"]
-    + ["chowder_r5_", "chowder_r5 ", "chowder_r٥", "chowder_r5_s0", "_base_r5", "chowder_r5\n"],
+    [
+        *("chowder", "chowder_r0", "chowder_r05", "chowder_r5_j1", "weldon_r5_j2", "meanpool_r5", "abmil", ""),
+        *("CHOWDER_r5", "chowder_r5_", "chowder_r5 ", "chowder_r٥", "chowder_r5_s0", "_base_r5", "chowder_r5\n"),
+    ],
 )
 def test_a_wrong_name_is_one_line_with_the_forms(name):
     with pytest.raises(UserError, match=r"chowder_r<R>\[_j<J>\]") as error:
@@ -75,14 +77,14 @@ def test_a_repeat_draws_other_numbers_for_the_same_settings():
 
 
 def test_an_unknown_key_names_section_and_key():
-    with pytest.raises(UserError, match="section training: .*'epoch'"):
+    with pytest.raises(UserError, match=r"section training: .*'epoch'"):
         methods.build("chowder_r5", {"training": {"epoch": 3}})
 
 
 def test_a_file_that_is_no_model_is_named(tmp_path):
-    with pytest.raises(UserError, match="absent.pt"):
+    with pytest.raises(UserError, match=r"absent\.pt"):
         methods.load(tmp_path / "absent.pt")
     (tmp_path / "text.pt").write_text("not a model")
-    with pytest.raises(UserError, match="text.pt: not a model file") as error:
+    with pytest.raises(UserError, match=r"text\.pt: not a model file") as error:
         methods.load(tmp_path / "text.pt")
     assert "\n" not in str(error.value)
