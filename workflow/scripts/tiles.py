@@ -9,6 +9,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
+
 from chowder import tiling
 from chowder.files import UserError, run
 

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 CHUNK_ROWS = 1024
 CODE = ("slides", "tiling", "encoders", "features")  # the modules that decide what a feature is
-BAND_TILES = 128  # tiles that one reading task takes, at least; it ends where a row of tiles ends
+BAND_ROWS, BAND_TILES = 8, 512  # a reading task takes so many rows of tiles, fewer when they hold so many tiles
 
 
 @dataclass(frozen=True)
@@ -66,7 +66,10 @@ def write(path: str | os.PathLike, features: np.ndarray, coords: np.ndarray, att
     with atomic(path) as scratch, h5py.File(scratch, "w") as file:
         chunks = (min(CHUNK_ROWS, max(1, len(half))), half.shape[1])
         file.create_dataset("features", data=half, chunks=chunks, track_times=False)
-        file.create_dataset("coords", data=coords.astype(np.int32), track_times=False)
+        places = file.create_dataset("coords", data=coords.astype(np.int32), track_times=False)
+        if {"tile_size", "extent"} <= attributes.keys():  # what TRIDENT's heat maps ask of coords
+            places.attrs["patch_size"] = attributes["tile_size"]
+            places.attrs["patch_size_level0"] = round(attributes["extent"])
         for key in sorted(attributes):
             file.attrs[key] = attributes[key]
 
@@ -110,8 +113,8 @@ def index(files: Iterable[str | os.PathLike], root: str | os.PathLike) -> tuple[
         for key in ("encoder", "dim", "weights_sha256", "normalisation", "tile_size", "mpp_wanted", "resample"):
             if found.get(key) != first[1].get(key):
                 raise UserError(
-                    f"{path}: {key} is {found.get(key)!r}, but {first[1].get(key)!r} in {first[0]}: remove the older one "
-                    "and embed it again"
+                    f"{path}: {key} is {found.get(key)!r}, but {first[1].get(key)!r} in {first[0]}: remove the "
+                    "older one and embed it again"
                 )
         for key in ("precision", "code"):
             if found.get(key) != first[1].get(key):
@@ -156,8 +159,8 @@ def embed_shard(
     Slides are read in bands of tiles by ``threads`` threads and run through the encoder in batches of fixed shape that
     do not stop at a slide's end (the last one is filled up), so a slide's features don't depend on its neighbours. Each
     is written as soon as it is complete, under a name that holds the fingerprint of all that made it; found there with
-    the same fingerprint, it is not done again. ``overlap``: read while the encoder computes (default: on a GPU; on a CPU
-    reading would only take the threads away from the encoder, so the two take turns).
+    the same fingerprint, it is not done again. ``overlap``: read while the encoder computes (default: on a GPU; on a
+    CPU reading would only take threads away from the encoder, so the two take turns).
 
     A slide that can't be read does not stop the others; at the end a UserError names each with its place.
     """
@@ -181,6 +184,10 @@ def embed_shard(
             result[item.slide] = path
         except UserError as error:
             broken[item.slide] = str(error)
+    for size in sorted({slide.grid.size for slide in todo}):
+        encoder.check(size)
+    if len({slide.grid.size for slide in todo}) > 1:
+        raise UserError("the tile tables of one shard have different tile sizes: run the tiling again")
     batcher = _Batcher(encoder, batch, todo)
     total = sum(len(slide.coords) for slide in todo)
     with Progress(total, "tiles", f"embedding {len(todo)} slides") as bar:
@@ -308,16 +315,17 @@ def _versions() -> dict[str, str]:
 
 
 def _plan(slides: Sequence[_Slide]) -> Iterator[tuple[int, int, int]]:
-    """(slide, first, last + 1) of every band: at least BAND_TILES tiles, cut where a row of tiles ends."""
+    """(slide, first, last + 1) of every band. Bands end where rows end; JPEGs on a border are decoded twice."""
     for number, slide in enumerate(slides):
         rows = slide.coords[:, 1]
         starts = [0, *(np.flatnonzero(np.diff(rows)) + 1).tolist(), len(rows)]
-        first = 0
+        first, lines = 0, 0
         for stop in starts[1:]:
-            if stop - first >= BAND_TILES or stop == len(rows):
+            lines += 1
+            if lines == BAND_ROWS or stop - first >= BAND_TILES or stop == len(rows):
                 if stop > first:
                     yield number, first, stop
-                first = stop
+                first, lines = stop, 0
 
 
 def _bands(slides: Sequence[_Slide], threads: int, overlap: bool) -> Iterator[tuple[int, object]]:
@@ -457,9 +465,7 @@ class _Batcher:
                 if not _out_of_memory(error):
                     raise
                 if self.shape == 1:
-                    raise UserError(
-                        "one tile is too much for the device's memory: free some, or use device: cpu"
-                    ) from None
+                    raise UserError("one tile is too much for the device's memory: set device: cpu") from None
             self.shape = (self.shape + 1) // 2
             print(f"out of memory: going on with batches of {self.shape}", file=sys.stderr, flush=True)
             if self.cuda:

@@ -149,6 +149,14 @@ def _first_line(error: Exception) -> str:
     return lines[-1] if lines else type(error).__name__
 
 
+def _aligned(start: int, downsample: float) -> int:
+    """The nearest px at or before ``start`` that OpenSlide, told where in level-0 px, hits without interpolation."""
+    for place in range(start, max(0, start - 64), -1):
+        if abs(round(place * downsample) / downsample - place) < 1e-4:
+            return place
+    return start if start > 64 else 0
+
+
 def _white(rgba: np.ndarray) -> np.ndarray:
     """RGB of an RGBA image laid on white."""
     alpha = rgba[..., 3:]
@@ -200,6 +208,12 @@ class Reader:
         """TIFF page and stored tiles of every level that libvips can read: same size, tiled, known compression."""
         pages, layout = {}, {}
         directories = _directories(self.path)
+        for number, stored in enumerate(directories):
+            if stored.lost:
+                raise UserError(
+                    f"{self.path}: is cut off: {stored.lost} tiles of its image {number} ({stored.size[0]} x "
+                    f"{stored.size[1]} px) lie beyond the end of the file: fetch it again"
+                )
         if self.info.vendor not in {"generic-tiff", "aperio", "philips"}:
             return pages, layout  # other vendors split or overlap what a page holds
         for level, size in enumerate(self.info.levels):
@@ -236,8 +250,10 @@ class Reader:
     def _source(self, level: int, x: int, y: int, width: int, height: int) -> np.ndarray:
         """Pixels of a level from OpenSlide, laid on white; x, y, width, height in px of that level."""
         stated = self._slide.level_downsamples[level]
-        corner = (round(x * stated), round(y * stated))
-        return _white(np.asarray(self._slide.read_region(corner, level, (width, height))))
+        left, top = _aligned(x, stated), _aligned(y, stated)
+        corner = (round(left * stated), round(top * stated))
+        size = (width + x - left, height + y - top)
+        return _white(np.asarray(self._slide.read_region(corner, level, size)))[y - top :, x - left :]
 
     def thumbnail(self, mpp: float) -> np.ndarray:
         """The whole slide at ``mpp`` um/px: (ceil(height), ceil(width), 3) uint8, white outside.
@@ -402,6 +418,7 @@ class _Stored:
     compression: int
     bits: int
     sparse: np.ndarray
+    lost: int = 0  # tiles that lie beyond the end of the file
 
     def touches_sparse(self, left: float, top: float, side: float) -> bool:
         """Whether the square at (left, top), px of this level, reaches into an empty tile."""
@@ -426,6 +443,7 @@ _TYPES = {1: "B", 3: "H", 4: "I", 13: "I", 16: "Q"}
 
 
 def _walk(handle) -> Iterator[_Stored]:
+    total = os.fstat(handle.fileno()).st_size
     head = handle.read(16)
     order = {b"II": "<", b"MM": ">"}[head[:2]]
     big = struct.unpack(order + "H", head[2:4])[0] == 43
@@ -444,7 +462,7 @@ def _walk(handle) -> Iterator[_Stored]:
         for i in range(count):
             code, kind = struct.unpack_from(order + "HH", data, i * entry)
             number = struct.unpack_from(order + pointer, data, i * entry + 4)[0]
-            if code in {256, 257, 258, 259, 322, 323, 325} and kind in _TYPES and number <= 2**24:
+            if code in {256, 257, 258, 259, 322, 323, 324, 325} and kind in _TYPES and number <= 2**24:
                 form = f"{order}{number}{_TYPES[kind]}"
                 length = struct.calcsize(form)
                 raw = data[i * entry + 4 + wide : i * entry + 4 + 2 * wide]
@@ -460,5 +478,9 @@ def _walk(handle) -> Iterator[_Stored]:
             empty = np.asarray(tags[325]) == 0
             if empty.size == shape[0] * shape[1]:
                 sparse = empty.reshape(shape)
-        yield _Stored(size, tile, tags.get(259, (1,))[0], max(tags.get(258, (1,))), sparse)
+        lost = 0
+        if len(tags.get(324, ())) == len(tags.get(325, (0,))):
+            ends = [start + length for start, length in zip(tags[324], tags[325], strict=True) if length]
+            lost = sum(end > total for end in ends)
+        yield _Stored(size, tile, tags.get(259, (1,))[0], max(tags.get(258, (1,))), sparse, lost)
         offset = struct.unpack_from(order + pointer, data, count * entry)[0]

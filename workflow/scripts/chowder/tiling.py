@@ -97,7 +97,7 @@ def fractions(mask: np.ndarray, mask_scale: tuple[float, float], grid: Grid) -> 
     counts by the part inside. Beyond the mask there is no tissue.
     """
     result = np.asarray(mask, np.float64)
-    for axis, (scale, count) in enumerate(((mask_scale[1], grid.rows), (mask_scale[0], grid.columns))):
+    for scale, count in ((mask_scale[1], grid.rows), (mask_scale[0], grid.columns)):
         edges = np.arange(count + 1) * (grid.extent / scale)  # in mask px
         total = np.concatenate([np.zeros((1, result.shape[1])), np.cumsum(result, 0)])
         edges = np.minimum(edges, len(total) - 1)

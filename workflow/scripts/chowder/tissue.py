@@ -17,10 +17,7 @@ from chowder.files import UserError
 BLACK = 12  # grey level up to which a pixel is black padding (JPEG blurs 0)
 GLASS_OD = 0.12  # mean optical density (log10) below which a pixel can be glass
 STAIN_STEP = 0.05  # least difference in saturation between tissue and glass for Otsu's answer to be believed
-STAIN_HUES = (
-    0.36,
-    0.72,
-)  # H&E on the scale from green (250 to 380 degrees): a threshold in here parts stain from stain
+STAIN_HUE = 0.36  # where H&E begins on the scale from green (250 degrees)
 LOW_HUE = 0.30  # hue threshold used instead: 228 degrees, bluer than haematoxylin
 FALLBACK_SATURATION = 0.07
 FALLBACK_OD = 0.06  # above the glass
@@ -105,7 +102,7 @@ def segment(
 
 
 def hsv(rgb: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Hue counted from green (0 to 1; 0 where undefined), saturation and value (0 to 1), each (height, width) float32."""
+    """Hue counted from green, saturation and value, all 0 to 1, each (height, width) float32."""
     from skimage.color import rgb2hsv
 
     image = rgb2hsv(rgb).astype(np.float32)
@@ -113,7 +110,7 @@ def hsv(rgb: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 
 def padding(rgb: np.ndarray, saturation: np.ndarray, value: np.ndarray) -> np.ndarray:
-    """Pixels that no camera saw: black; and pure white, if other glass (5 % of the rest) shows what glass looks like."""
+    """Pixels that no camera saw: black; and pure white, if other glass (5 % of the rest) shows how glass looks."""
     black = rgb.max(-1) <= BLACK
     white = rgb.min(-1) == 255
     rest = ~black & ~white
@@ -137,9 +134,7 @@ def _saturation(saturation, density, valid, result: Tissue):
         result.warnings.append(f"saturation's Otsu threshold {threshold:.3f} parts glass from glass")
         return None, None
     if np.median(density[low]) > GLASS_OD and np.median(saturation[low]) > FALLBACK_SATURATION:
-        result.warnings.append(
-            f"saturation's Otsu threshold {threshold:.3f} parts tissue from tissue: no glass in view"
-        )
+        result.warnings.append(f"saturation's Otsu threshold {threshold:.3f} parts tissue from tissue: no glass")
         return None, None
     result.thresholds["saturation"] = threshold
     return upper, threshold
@@ -152,7 +147,10 @@ def _hue(hue, saturation, step, valid, result: Tissue) -> np.ndarray:
     hue = np.where(saturation >= step / 2, hue, 0.0)
     values = hue[valid]
     threshold = float(threshold_otsu(values, nbins=256)) if values.max() > values.min() else LOW_HUE
-    if STAIN_HUES[0] <= threshold:
+    if (values <= threshold).any() and (values > threshold).any():
+        # every threshold in the gap between the classes is Otsu's: take its middle instead of its lower end
+        threshold = float(values[values <= threshold].max() + values[values > threshold].min()) / 2
+    if threshold >= STAIN_HUE:  # it parts stain from stain
         result.warnings.append(f"hue's Otsu threshold {threshold:.3f} parts stain from stain: {LOW_HUE} used")
         threshold = LOW_HUE
     result.thresholds["hue"] = threshold
