@@ -54,7 +54,16 @@ def test_labels(name, label):
 def test_methods_sort_by_family_then_r():
     names = ["chowder_r10", "zzz", "weldon_r100", "chowder_r5_j4", "maxpool", "chowder_r5", "weldon_r10", "meanpool"]
     ordered = sorted(names, key=lambda name: paper.parse(name).order)
-    assert ordered == "meanpool maxpool weldon_r10 weldon_r100 chowder_r5 chowder_r5_j4 chowder_r10 zzz".split()
+    assert ordered == [
+        "meanpool",
+        "maxpool",
+        "weldon_r10",
+        "weldon_r100",
+        "chowder_r5",
+        "chowder_r5_j4",
+        "chowder_r10",
+        "zzz",
+    ]
 
 
 def test_remarks_say_where_the_numbers_come_from_and_when_they_do_not_compare():

@@ -189,19 +189,10 @@ def _say(axes, text: str) -> None:
     )
 
 
-def _band(axes, names: Sequence[str]) -> None:
-    """Say whose interval the band in these axes is."""
-    whose = f" of {paper.parse(names[0]).label}" if len(names) == 1 else ""
-    axes.text(
-        0.985,
-        0.02,
-        f"band: 95 % interval{whose}",
-        transform=axes.transAxes,
-        ha="right",
-        va="bottom",
-        size=6.5,
-        color=GREY,
-    )
+def _band(axes, names: Sequence[str], what: str = "bootstrap interval") -> None:
+    """Say what the band in these axes is, and whose."""
+    text = f"band: {what}" + (f", {paper.parse(names[0]).label}" if len(names) == 1 else "")
+    axes.text(0.985, 0.02, text, transform=axes.transAxes, ha="right", va="bottom", size=6.5, color=GREY)
 
 
 def _need(frame: pd.DataFrame, columns: Sequence[str], what: str) -> None:
@@ -312,13 +303,21 @@ def curves(
         x, rates = froc_grid(), [float(rate) for rate in RATES]
         for name in names:
             part = froc[froc["method"] == name]
-            if part.empty:
+            if part.empty or pd.isna(known.loc[name, "froc"]):
                 continue
             y = froc_line(part["fps"].to_numpy(), part["sensitivity"].to_numpy())
             style = method_style(name)
             right.plot(x, y, gid=name, **style)
             right.plot(rates, np.interp(rates, x, y), "o", markersize=2.6, color=style["color"], zorder=style["zorder"])
-            drawn.append(pd.DataFrame({"panel": "froc", "method": name, "x": x, "y": y}))
+            kept = pd.DataFrame({"panel": "froc", "method": name, "x": x, "y": y})
+            if name == known["froc"].idxmax() and {"low", "high"} <= set(part.columns):
+                for end in ("low", "high"):
+                    kept[end] = froc_line(part["fps"].to_numpy(), part[end].to_numpy())
+                right.fill_between(
+                    x, kept["low"], kept["high"], alpha=0.15, linewidth=0, zorder=1.5, color=style["color"]
+                )
+                _band(right, [name])
+            drawn.append(kept)
         right.set_xscale("log", base=2)
         right.set(xlim=(0.2, 10), ylim=(-0.015, 1.015), box_aspect=1)
         right.set_xticks(rates, ["¼", "½", "1", "2", "4", "8"])
@@ -459,7 +458,8 @@ def yerror_safe(error: np.ndarray) -> np.ndarray | None:
 def ensemble(data: pd.DataFrame) -> tuple[object, pd.DataFrame]:
     """AUC against the number of networks averaged; ``data``: method, members, auc and perhaps low, high.
 
-    With up to three methods each has the band of its interval, with more only the one that ends highest.
+    low and high hold 95 % of the subsets of members of that size (the slides' sampling error is not in them). With up
+    to three methods each has its band, with more only the one that ends highest.
     """
     _need(data, ["method", "members", "auc"], "ensemble sizes")
     data = data.reindex(columns=["method", "members", "auc", "low", "high"])
@@ -478,7 +478,7 @@ def ensemble(data: pd.DataFrame) -> tuple[object, pd.DataFrame]:
     axis.xaxis.get_major_locator().set_params(integer=True)
     axis.set_ylim(top=min(axis.get_ylim()[1], 1.01))
     if data["low"].notna().any():
-        _band(axis, banded)
+        _band(axis, banded, "95 % of the subsets of members")
     _outside(figure, "right center", handlelength=3.4, title="highest first", alignment="left")
     return figure, data
 

@@ -119,7 +119,7 @@ def remarks(dataset: str, simulated: bool, encoders: list[str]) -> list[str]:
         f"Paper columns: {HEADING}, not yet checked against the PDF; Table 1 has E = 10. The paper's FROC {froc:.4f} "
         f"is its leaderboard row ({parse(name).label}, E = {members}, AUC {auc:.4f})."
     ]
-    unlike = [f"dataset {dataset}"] if "camelyon16" not in dataset.lower().replace("-", "") else []
+    unlike = [] if dataset.lower().replace("-", "") in ("camelyon16", "camelyon") else [f"dataset {dataset}"]
     unlike += ["simulated slides"] if simulated else []
     other = [name for name in encoders if name != "resnet50"]
     unlike += [f"encoder {', '.join(other)}"] if other else []

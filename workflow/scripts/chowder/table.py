@@ -65,8 +65,9 @@ def _number(value: Any) -> float:
 def method_entry(
     auc: Path, froc: Path | None, timing: Path | None, *, encoder: str, method: str, settings: dict
 ) -> tuple[dict, dict]:
-    """:func:`entry` from the files. ``settings``: ensemble (E of the learnt methods) and froc_mode."""
+    """:func:`entry` from the files. ``settings``: ensemble (E of the learnt methods), froc_mode (else the files')."""
     content = read_json(auc)
+    mode = settings.get("froc_mode") or (content.get("settings") or {}).get("froc_mode") or "official"
     members = 1 if method.startswith(("meanpool", "maxpool")) else int(settings.get("ensemble", 1))
     return entry(
         content,
@@ -75,7 +76,7 @@ def method_entry(
         encoder=encoder,
         method=method,
         ensemble=int(content.get("ensemble") or members),
-        mode=settings.get("froc_mode", "official"),
+        mode=mode,
     )
 
 
@@ -93,7 +94,7 @@ def entry(auc: dict, froc: dict | None, timing: dict | None, *, encoder: str, me
     what is missing and the counts of slides and lesions behind the numbers.
     """
     row: dict[str, Any] = {"encoder": encoder, "method": method, "ensemble": ensemble}
-    info: dict[str, Any] = {}
+    info: dict[str, Any] = {"mode": mode, "confidence": (auc.get("settings") or {}).get("confidence")}
     test, cv = auc.get("competition"), auc.get("cv") or {}
     row["auc_cv"], row["auc_cv_sd"] = _number(cv.get("auc_mean")), _number(cv.get("auc_sd"))
     if cv.get("auc_mean") is None:
@@ -114,7 +115,8 @@ def entry(auc: dict, froc: dict | None, timing: dict | None, *, encoder: str, me
     at = {float(rate): value for rate, value in ((part or {}).get("sens_at") or {}).items()}
     row |= {f"sens_at_{rate}": _number(at.get(float(rate))) for rate in RATES}
     if part:
-        info |= {key: froc.get(key) for key in ("lesions", "itc", "detections")} | {"froc_slides": froc.get("slides")}
+        info |= {key: froc.get(key) for key in ("lesions", "itc", "detections", "expected_lesions", "warnings")}
+        info["froc_slides"] = froc.get("slides")
     else:
         info["no_froc"] = (froc or {}).get("reason") or "no lesion evaluation was made"
     row["train_seconds"] = _number((timing or {}).get("train_seconds"))
@@ -134,7 +136,7 @@ def build(
     settings = settings or {}
     if not entries:
         raise UserError("benchmark: no method was given; name at least one in the config")
-    dataset, mode = str(settings.get("dataset", "unnamed")), settings.get("froc_mode", "official")
+    dataset, infos = str(settings.get("dataset", "unnamed")), [info for _, info in entries]
     simulated = bool(settings.get("simulated", False))
     keys = [(row["encoder"], row["method"]) for row, _ in entries]
     double = {key for key in keys if keys.count(key) > 1}
@@ -152,9 +154,10 @@ def build(
         frame[column] = [_number(value) for value in values]
     frame = frame[BEFORE + centres + AFTER]
     remarks = paper.remarks(dataset, simulated, sorted(set(frame["encoder"])))
-    bench = Benchmark(frame, dataset, simulated, remarks=remarks, mode=mode)
-    bench.confidence = float(settings.get("confidence", 0.95))
-    bench.counts = _counts([info for _, info in entries], slides, summary)
+    bench = Benchmark(frame, dataset, simulated, remarks=remarks, mode=infos[0].get("mode", "official"))
+    known = [info["confidence"] for info in infos if info.get("confidence")]
+    bench.confidence = float(settings.get("confidence") or (known[0] if known else 0.95))
+    bench.counts = _counts(infos, slides, summary)
     for key, name in (("no_cv", "AUC of cross-validation"), ("no_test", "Test AUC"), ("no_froc", "FROC")):
         reasons: dict[str, list[str]] = {}
         for row, info in entries:
@@ -163,6 +166,8 @@ def build(
         for reason, methods in reasons.items():
             which = "" if len(methods) == len(entries) else f" for {', '.join(methods)}"
             bench.missing.append(f"{name} is empty{which}: {reason}.")
+    warnings = dict.fromkeys(str(line).rstrip(".") for info in infos for line in info.get("warnings") or [])
+    bench.missing += [f"Lesion evaluation: {line}." for line in warnings]
     return bench
 
 
@@ -174,7 +179,7 @@ def _counts(infos: list[dict], slides: pd.DataFrame | None, summary: pd.DataFram
         for name in ("train", "test"):
             counts |= {f"{name} slides": int((split == name).sum())}
             counts |= {f"{name} tumour slides": int(label[split == name].sum())}
-    for key in ("froc_slides", "lesions", "itc", "folds"):
+    for key in ("froc_slides", "lesions", "itc", "expected_lesions", "folds"):
         known = [int(info[key]) for info in infos if info.get(key) is not None]
         if known:
             counts[key] = max(known)
@@ -306,9 +311,10 @@ def notes(bench: Benchmark) -> list[str]:
             text += f"; {counts['tiles']:,} tissue tiles, {counts['sampled']:,} of them sampled for training"
         lines.append(text + ".")
     if "lesions" in counts:
+        expected = f", {counts['expected_lesions']} expected" if "expected_lesions" in counts else ""
         itc = f" ({counts['itc']:,} regions of isolated tumour cells are not counted)" if counts.get("itc") else ""
         lines.append(
-            f"FROC ({bench.mode}): {counts['lesions']:,} lesions{itc} on {counts.get('froc_slides', 0):,} slides."
+            f"FROC ({bench.mode}): {counts['lesions']:,} lesions{expected}{itc} on {counts.get('froc_slides', 0):,} slides."
         )
     folds = f"{counts['folds']} folds" if counts.get("folds") else "folds"
     lines.append(
