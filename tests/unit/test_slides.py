@@ -9,7 +9,6 @@ import numpy as np
 import openslide
 import pytest
 from PIL import Image
-from shared_data import REASON, SHARED
 from slide_fixtures import (
     DEFLATE,
     JPEG2000,
@@ -25,6 +24,7 @@ from slide_fixtures import (
 
 from chowder import slides, tiling
 from chowder.files import UserError
+from shared_data import REASON, SHARED
 
 needs_shared = pytest.mark.skipif(SHARED is None, reason=REASON)
 

@@ -1,9 +1,9 @@
 """Tissue on a slide overview: Otsu thresholds on hue and saturation (SPEC section 1), made safe for real slides.
 
-Hue is a circle and means nothing on grey glass, where it is noise. So hue is counted from green (120 degrees), which
-puts the H&E colours (250 to 380 degrees: blue-violet, pink, red) in the middle of the scale and the cut where no stain
-lies; and a pixel with less than half the saturation threshold has no hue: it counts as 0, the far end of the scale.
-Otsu then parts stained pixels from unstained ones, which is what the paper wants of it.
+Hue is a circle and means nothing on grey glass, where it is noise. So hue is counted from yellow (60 degrees), which
+puts the H&E colours (250 to 380 degrees: blue-violet, pink, red) at the upper end of the scale, green and blue below
+them and the cut where no stain lies; and a pixel with less than half the saturation threshold has no hue: it counts
+as 0, the lower end of the scale. Otsu then parts stained pixels from unstained ones, as the paper wants of it.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from chowder.files import UserError
 BLACK = 12  # grey level up to which a pixel is black padding (JPEG blurs 0)
 GLASS_OD = 0.12  # mean optical density (log10) below which a pixel can be glass
 STAIN_STEP = 0.05  # least difference in saturation between tissue and glass for Otsu's answer to be believed
-STAIN_HUE = 0.36  # where H&E begins on the scale from green (250 degrees)
-LOW_HUE = 0.30  # hue threshold used instead: 228 degrees, bluer than haematoxylin
+STAIN_HUE = 0.528  # where H&E begins on the scale from yellow (250 degrees)
+LOW_HUE = 0.467  # hue threshold used instead: 228 degrees, bluer than haematoxylin
 FALLBACK_SATURATION = 0.07
 FALLBACK_OD = 0.06  # above the glass
 PEN_AREA_MM2 = 0.02  # smaller marks are not reported
@@ -102,11 +102,11 @@ def segment(
 
 
 def hsv(rgb: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Hue counted from green, saturation and value, all 0 to 1, each (height, width) float32."""
+    """Hue counted from yellow, saturation and value, all 0 to 1, each (height, width) float32."""
     from skimage.color import rgb2hsv
 
     image = rgb2hsv(rgb).astype(np.float32)
-    return (image[..., 0] - 1 / 3) % 1.0, image[..., 1], image[..., 2]
+    return (image[..., 0] - 1 / 6) % 1.0, image[..., 1], image[..., 2]
 
 
 def padding(rgb: np.ndarray, saturation: np.ndarray, value: np.ndarray) -> np.ndarray:
@@ -147,6 +147,7 @@ def _hue(hue, saturation, step, valid, result: Tissue) -> np.ndarray:
     hue = np.where(saturation >= step / 2, hue, 0.0)
     values = hue[valid]
     threshold = float(threshold_otsu(values, nbins=256)) if values.max() > values.min() else LOW_HUE
+    threshold += float(values.max() - values.min()) / 512  # the bin that it names belongs to the lower class
     if (values <= threshold).any() and (values > threshold).any():
         # every threshold in the gap between the classes is Otsu's: take its middle instead of its lower end
         threshold = float(values[values <= threshold].max() + values[values > threshold].min()) / 2
@@ -159,9 +160,9 @@ def _hue(hue, saturation, step, valid, result: Tissue) -> np.ndarray:
 
 def pen_marks(hue: np.ndarray, saturation: np.ndarray, value: np.ndarray, mpp: float) -> np.ndarray:
     """Solid areas in colours that H&E does not have: green, blue, vivid red, or neutral dark (black ink)."""
-    green = (((hue < 0.15) | (hue > 0.86)) & (saturation > 0.2)) & (value > 0.1)
-    blue = (hue >= 0.15) & (hue < 0.32) & (saturation > 0.35)
-    red = (hue > 0.63) & (hue < 0.70) & (saturation > 0.75) & (value > 0.55)
+    green = (hue > 0.03) & (hue < 0.316) & (saturation > 0.2) & (value > 0.1)
+    blue = (hue >= 0.316) & (hue < 0.486) & (saturation > 0.35)
+    red = (hue > 0.797) & (hue < 0.867) & (saturation > 0.75) & (value > 0.55)
     black = (value < 0.30) & (saturation < 0.35)
     result = np.zeros(hue.shape, bool)
     for ink in (green, blue, red, black):
