@@ -1,0 +1,354 @@
+"""Annotations: groups, repaired outlines, clipping, refusals, the level-5 mask, and what is written for viewers."""
+
+from __future__ import annotations
+
+import json
+import time
+
+import numpy as np
+import pytest
+import shapely
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from chowder import annotations
+from chowder.annotations import Outline
+from chowder.files import UserError
+from shared_data import REASON, SHARED
+
+REAL = sorted(SHARED.glob("*/annotations/*.xml")) if SHARED else []
+needs_shared = pytest.mark.skipif(SHARED is None, reason=REASON)
+SQUARE = np.array([[0, 0], [100, 0], [100, 100], [0, 100]], dtype=float)
+BOW_TIE = np.array([[0, 0], [100, 100], [100, 0], [0, 100]], dtype=float)
+
+
+def written(path, *outlines: tuple[str, np.ndarray]):
+    """An ASAP file with one outline per (group, points)."""
+    annotations.write_asap(path, [Outline(f"p{i}", group, points) for i, (group, points) in enumerate(outlines)])
+    return path
+
+
+def inside_by_loops(points: np.ndarray, x: float, y: float) -> bool:
+    """Even-odd rule, one edge at a time."""
+    odd = False
+    for (x0, y0), (x1, y1) in zip(points, [*points[1:], points[0]], strict=True):
+        if (y0 <= y) != (y1 <= y) and x0 + (y - y0) * (x1 - x0) / (y1 - y0) > x:
+            odd = not odd
+    return odd
+
+
+# ------------------------------------------------------------------------------------------------------------ groups
+
+
+@pytest.mark.parametrize("group", ["_0", "_1", "Tumor", "tumor", "TUMOR", "Metastases"])
+def test_tumour_groups_count_whatever_their_case(tmp_path, group):
+    assert annotations.read_asap(written(tmp_path / "a.xml", (group, SQUARE))).tumor.area == 10_000
+
+
+@pytest.mark.parametrize("group", ["_2", "Exclusion", "exclusion", "None"])
+def test_exclusions_are_cut_out(tmp_path, group):
+    result = annotations.read_asap(written(tmp_path / "a.xml", (group, SQUARE * 0.5 + 10), ("Tumor", SQUARE)))
+    assert result.tumor.area == 10_000 - 2_500
+    assert [(outline.name, outline.group) for outline in result.polygons] == [("p0", group), ("p1", "Tumor")]
+    assert result.warnings == []
+
+
+def test_an_unknown_group_is_named(tmp_path):
+    with pytest.raises(UserError, match=r"a\.xml: polygon 'p1' is in the unknown group 'Stroma'"):
+        annotations.read_asap(written(tmp_path / "a.xml", ("Tumor", SQUARE), ("Stroma", SQUARE)))
+
+
+def test_overlapping_tumour_outlines_count_once(tmp_path):
+    result = annotations.read_asap(written(tmp_path / "a.xml", ("_0", SQUARE), ("_1", SQUARE + np.array([50, 0]))))
+    assert result.tumor.area == 15_000
+
+
+def test_a_tumour_wholly_inside_an_exclusion_is_warned_of(tmp_path):
+    result = annotations.read_asap(written(tmp_path / "a.xml", ("Tumor", SQUARE), ("_2", SQUARE * 2)))
+    assert result.tumor.is_empty
+    assert "'p0' lies wholly inside an exclusion" in result.warnings[0]
+
+
+def test_a_file_with_exclusions_only_is_warned_of(tmp_path):
+    """ASAP calls an outline without a group None: a whole annotation may be lost that way."""
+    result = annotations.read_asap(written(tmp_path / "a.xml", ("None", SQUARE)))
+    assert result.tumor.is_empty
+    assert "no polygon in a tumour group" in result.warnings[0]
+
+
+# ------------------------------------------------------------------------------------------------------------ repair
+
+
+def test_a_bow_tie_keeps_both_wings(tmp_path):
+    """A buffer of 0, the usual repair, would drop one."""
+    result = annotations.read_asap(written(tmp_path / "a.xml", ("Tumor", BOW_TIE)))
+    assert result.tumor.is_valid
+    assert result.tumor.area == pytest.approx(5_000)
+    assert result.repaired == ["p0"]
+    assert result.warnings == []
+
+
+def test_an_area_enclosed_twice_is_outside_by_the_even_odd_rule():
+    twice = np.concatenate([SQUARE, SQUARE * 0.5 + 25])  # a square, then a smaller one inside, same direction
+    shape, error, mended = annotations.even_odd(twice)
+    assert mended
+    assert error < 0.01
+    assert not shape.contains(shapely.Point(60, 40))
+
+
+@given(st.lists(st.tuples(st.integers(0, 20), st.integers(0, 20)), min_size=3, max_size=14))
+@settings(max_examples=80, deadline=None)
+def test_repaired_area_is_the_even_odd_area_for_any_outline(points):
+    points = np.array(points, dtype=float)
+    if len(np.unique(points, axis=0)) < 3:
+        return
+    shape, error, _ = annotations.even_odd(points)
+    assert shape.is_valid
+    assert error < 0.01
+    x, y = (axis.ravel() for axis in np.mgrid[0:20:1.0, 0:20:1.0])
+    x, y = x + 0.4371, y + 0.6113  # clear of nearly all edges between whole numbers
+    mine = shapely.contains_xy(shape, x, y)
+    theirs = np.array([inside_by_loops(points, *point) for point in zip(x, y, strict=True)])
+    assert (mine != theirs).sum() <= 1
+
+
+def test_even_odd_area_of_known_shapes():
+    assert annotations.even_odd_area(SQUARE) == pytest.approx(10_000)
+    assert annotations.even_odd_area(BOW_TIE) == pytest.approx(5_000, rel=1e-6)
+    assert annotations.even_odd_area(np.array([[0, 0], [5, 0], [9, 0]], float)) == 0
+
+
+def test_a_repair_that_misses_the_area_is_warned_of(tmp_path, monkeypatch):
+    monkeypatch.setattr(annotations, "even_odd_area", lambda points: 6_000.0)
+    result = annotations.read_asap(written(tmp_path / "a.xml", ("Tumor", BOW_TIE)))
+    assert "polygon 'p0' crosses itself and its repaired area is 16.7 % off" in result.warnings[0]
+
+
+@pytest.mark.parametrize("points", [np.zeros((0, 2)), SQUARE[:2], SQUARE[[0, 1, 0, 1]]])
+def test_fewer_than_three_points_are_ignored_with_a_warning(tmp_path, points):
+    result = annotations.read_asap(written(tmp_path / "a.xml", ("Tumor", points), ("Tumor", SQUARE)))
+    assert result.tumor.area == 10_000
+    assert "polygon 'p0' has fewer than 3 points" in result.warnings[0]
+
+
+def test_points_on_a_line_enclose_nothing(tmp_path):
+    flat = np.array([[0, 0], [5, 5], [9, 9]], dtype=float)
+    result = annotations.read_asap(written(tmp_path / "b.xml", ("Tumor", flat)))
+    assert result.tumor.is_empty
+    assert "encloses no area" in result.warnings[0]
+
+
+def test_what_lies_outside_the_slide_is_clipped_with_a_warning(tmp_path):
+    path = written(tmp_path / "a.xml", ("Tumor", SQUARE - [20, 0]))
+    assert annotations.read_asap(path).tumor.area == 10_000
+    result = annotations.read_asap(path, size=(70, 50))
+    assert result.tumor.bounds == (0, 0, 70, 50)
+    assert "leaves the slide (70 x 50): 65.0 % of its area clipped" in result.warnings[0]
+    assert annotations.read_asap(written(tmp_path / "b.xml", ("Tumor", SQUARE)), size=(100, 100)).warnings == []
+
+
+# ---------------------------------------------------------------------------------------------------------- refusals
+
+BOMB = (
+    '<?xml version="1.0"?><!DOCTYPE a [<!ENTITY x "xxxxxxxxxx"><!ENTITY y "&x;&x;&x;&x;&x;&x;&x;&x;">]>'
+    "<ASAP_Annotations>&y;</ASAP_Annotations>"
+)
+EXTERNAL = '<!DOCTYPE a [<!ENTITY x SYSTEM "file:///etc/passwd">]><ASAP_Annotations>&x;</ASAP_Annotations>'
+DTD = '<!DOCTYPE ASAP_Annotations SYSTEM "http://localhost/a.dtd"><ASAP_Annotations/>'
+
+
+@pytest.mark.parametrize("text", [BOMB, EXTERNAL, DTD])
+def test_bombs_external_entities_and_dtds_are_refused(tmp_path, text):
+    (tmp_path / "a.xml").write_text(text)
+    with pytest.raises(UserError, match=r"a\.xml: refused") as error:
+        annotations.read_asap(tmp_path / "a.xml")
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (b"", "not an XML file"),
+        (b"slide,label\n", "not an XML file"),
+        (b"\x89PNG\r\n\x1a\n\0\0", "not an XML file"),
+        (b'<?xml version="1.0" encoding="klingon"?><a/>', "not an XML file"),
+        (b"<ASAP_Annotations><Annotations>", "not an XML file"),
+        (b"<html/>", "root element is <html>"),
+    ],
+)
+def test_what_is_no_asap_xml_is_named(tmp_path, content, words):
+    (tmp_path / "a.xml").write_bytes(content)
+    with pytest.raises(UserError, match=words) as error:
+        annotations.read_asap(tmp_path / "a.xml")
+    assert "a.xml" in str(error.value)
+
+
+def test_a_missing_file_is_named(tmp_path):
+    with pytest.raises(UserError, match=r"none\.xml: no such file"):
+        annotations.read_asap(tmp_path / "none.xml")
+
+
+def document(*coordinates: str) -> str:
+    inner = "".join(f"<Coordinate {text} />" for text in coordinates)
+    shape = (
+        f'<Annotation Name="lesion" Type="Polygon" PartOfGroup="Tumor"><Coordinates>{inner}</Coordinates></Annotation>'
+    )
+    return f"<ASAP_Annotations><Annotations>{shape}</Annotations></ASAP_Annotations>"
+
+
+@pytest.mark.parametrize("bad", ['X="nan" Y="1"', 'X="inf" Y="1"', 'X="a" Y="1"', 'Y="1"', 'X="1e300" Y="1"'])
+def test_a_coordinate_that_is_no_position_is_named(tmp_path, bad):
+    (tmp_path / "a.xml").write_text(document('X="0" Y="0"', bad, 'X="5" Y="5"'))
+    with pytest.raises(UserError, match="polygon 'lesion', coordinate 1"):
+        annotations.read_asap(tmp_path / "a.xml")
+
+
+def test_points_are_taken_in_their_order_and_decimal_commas_are_read(tmp_path):
+    corners = [
+        'Order="2" X="10,5" Y="10"',
+        'Order="0" X="0" Y="0"',
+        'Order="3" X="0" Y="10"',
+        'Order="1" X="10,5" Y="0"',
+    ]
+    (tmp_path / "a.xml").write_text(document(*corners))
+    result = annotations.read_asap(tmp_path / "a.xml")
+    assert result.tumor.area == 105
+    assert result.repaired == []
+
+
+@given(st.binary(max_size=300) | st.text(max_size=200).map(str.encode))
+@settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_no_bytes_make_the_reader_fail_otherwise_than_in_one_line(tmp_path, content):
+    path = tmp_path / "fuzz.xml"
+    path.write_bytes(content)
+    with pytest.raises(UserError) as error:
+        annotations.read_asap(path)
+    assert "fuzz.xml" in str(error.value)
+
+
+NUMBER = st.floats(width=32).map(str) | st.integers(-(10**6), 10**6).map(str) | st.text("0123456789.,-e", max_size=6)
+
+
+@given(st.lists(st.tuples(NUMBER, NUMBER, st.none() | NUMBER), max_size=8), st.sampled_from(["Tumor", "_2", "x", ""]))
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_no_coordinates_make_the_reader_fail_otherwise_than_in_one_line(tmp_path, points, group):
+    inner = "".join(
+        f'<Coordinate X="{x}" Y="{y}"' + ("" if order is None else f' Order="{order}"') + "/>" for x, y, order in points
+    )
+    path = tmp_path / "fuzz.xml"
+    path.write_text(f'<ASAP_Annotations><Annotation PartOfGroup="{group}">{inner}</Annotation></ASAP_Annotations>')
+    try:
+        result = annotations.read_asap(path, size=(1000, 1000))
+    except UserError as error:
+        assert "\n" not in str(error)
+        return
+    assert result.tumor.is_valid
+    assert annotations.tumor_mask(result, 1000, 1000).shape == (32, 32)
+
+
+# -------------------------------------------------------------------------------------------------------------- mask
+
+
+def test_mask_follows_the_pixel_centre_rule_on_random_shapes():
+    rng = np.random.default_rng(0)
+    for _ in range(25):
+        shape, _, _ = annotations.even_odd(rng.uniform(-100, 1200, (int(rng.integers(3, 12)), 2)))
+        hole, _, _ = annotations.even_odd(rng.uniform(0, 1000, (4, 2)))
+        shape = annotations._polygonal(shapely.difference(shape, hole))
+        mask = annotations.tumor_mask(shape, 1000, 900, 32)
+        assert mask.shape == (29, 32)
+        y, x = (np.mgrid[:29, :32] + 0.5) * 32
+        assert np.array_equal(mask, shapely.contains_xy(shape, x, y))
+
+
+def test_an_edge_through_pixel_centres_belongs_to_the_left_and_upper_side():
+    mask = annotations.tumor_mask(shapely.MultiPolygon([shapely.box(16, 16, 80, 80)]), 128, 128, 32)
+    assert np.argwhere(mask).tolist() == [[0, 0], [0, 1], [1, 0], [1, 1]]
+
+
+def test_no_tumour_gives_an_empty_mask_of_the_right_size():
+    assert annotations.tumor_mask(shapely.MultiPolygon(), 65, 33).shape == (2, 3)
+    assert not annotations.tumor_mask(shapely.MultiPolygon([shapely.box(500, 500, 600, 600)]), 64, 64).any()
+
+
+# ----------------------------------------------------------------------------------------------------- real outlines
+
+
+@needs_shared
+@pytest.mark.parametrize(
+    "path", sorted((SHARED or ".").glob("*/annotations/*.xml")) if SHARED else [], ids=lambda p: p.stem
+)
+def test_real_outlines_are_read_without_loss(path):
+    result = annotations.read_asap(path)
+    assert result.tumor.is_valid
+    assert result.warnings == []
+    right, bottom = result.tumor.bounds[2:]
+    downsample = 32 if path.parents[1].name == "camelyon16" else 4
+    mask = annotations.tumor_mask(result, right + 100, bottom + 100, downsample)
+    assert mask.sum() * downsample**2 == pytest.approx(result.tumor.area, rel=0.005)
+    area_mm2 = result.tumor.area * 0.243e-3**2
+    assert 0.01 < area_mm2 < 10
+    for outline in result.polygons:
+        shape, error, _ = annotations.even_odd(outline.points)
+        assert error < 0.001
+        assert shape.area == pytest.approx(annotations.even_odd_area(outline.points), rel=0.001)
+
+
+@needs_shared
+@pytest.mark.parametrize(
+    ("name", "outlines", "excluded", "area_mm2"),
+    [("tumor_064", 35, 24, 7.902), ("tumor_091", 7, 1, 2.828), ("tumor_073", 1, 0, 0.535)],
+)
+def test_real_outlines_have_their_known_numbers(name, outlines, excluded, area_mm2):
+    result = annotations.read_asap(SHARED / "camelyon16" / "annotations" / f"{name}.xml")
+    assert len(result.polygons) == outlines
+    assert sum(outline.group == "Exclusion" for outline in result.polygons) == excluded
+    assert result.tumor.area * 0.243e-3**2 == pytest.approx(area_mm2, abs=0.001)
+
+
+@needs_shared
+def test_the_largest_real_annotation_becomes_a_mask_in_less_than_two_seconds():
+    started = time.perf_counter()
+    result = annotations.read_asap(SHARED / "camelyon16" / "annotations" / "tumor_064.xml", size=(97_792, 221_184))
+    mask = annotations.tumor_mask(result, 97_792, 221_184)
+    assert time.perf_counter() - started < 2
+    assert mask.shape == (6912, 3056)
+    assert mask.sum() * 32**2 == pytest.approx(result.tumor.area, rel=0.001)
+
+
+# ----------------------------------------------------------------------------------------------------------- writing
+
+
+def test_outlines_come_back_as_written(tmp_path):
+    outline = Outline('a "<&> ü', "Tumor", SQUARE + 0.123456789)
+    annotations.write_asap(tmp_path / "a.xml", [outline], {"Tumor": "#123456"})
+    (back,) = annotations.read_asap(tmp_path / "a.xml").polygons
+    assert (back.name, back.group) == (outline.name, outline.group)
+    assert np.array_equal(back.points, outline.points)
+    assert "#123456" in (tmp_path / "a.xml").read_text()
+
+
+def test_control_characters_in_a_name_do_not_break_the_file(tmp_path):
+    annotations.write_asap(tmp_path / "a.xml", [Outline("a\x00\x0bb", "Tumor", SQUARE)])
+    assert annotations.read_asap(tmp_path / "a.xml").polygons[0].name == "a??b"
+
+
+def test_geojson_of_the_tumour_keeps_holes(tmp_path):
+    result = annotations.read_asap(written(tmp_path / "a.xml", ("Tumor", SQUARE), ("_2", SQUARE * 0.5 + 10)))
+    collection = annotations.to_geojson(result)
+    annotations.write_geojson(tmp_path / "a.geojson", collection)
+    back = shapely.from_geojson((tmp_path / "a.geojson").read_text())
+    assert back.area == result.tumor.area
+    (feature,) = json.loads((tmp_path / "a.geojson").read_text())["features"]
+    assert feature["properties"]["objectType"] == "annotation"
+    assert feature["properties"]["classification"] == {"name": "Tumor", "color": [200, 30, 30]}
+
+
+def test_geojson_of_tiles_has_their_squares_and_scores(tmp_path):
+    collection = annotations.tiles_geojson(np.array([[0, 0], [461, 922]]), np.array([0.25, -1.5], np.float32), 460.9)
+    annotations.write_geojson(tmp_path / "t.geojson", collection)
+    tiles = json.loads((tmp_path / "t.geojson").read_text())["features"]
+    assert [tile["properties"]["measurements"]["score"] for tile in tiles] == [0.25, -1.5]
+    assert shapely.from_geojson(json.dumps(tiles[1]["geometry"])).bounds == (461, 922, 921.9, 1382.9)
+    with pytest.raises(UserError, match="NaN"):
+        annotations.write_geojson(tmp_path / "n.geojson", annotations.tiles_geojson([[0, 0]], [np.nan], 5))
