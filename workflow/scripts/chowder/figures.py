@@ -239,10 +239,7 @@ def curves(
     label, known = _labels(names), values.set_index("method")
     figure = new_figure(7.6, 3.75 + 0.155 * len(names))
     grid = figure.add_gridspec(2, 2, height_ratios=[3.6, 0.15 + 0.155 * len(names)])
-    (left, right), lower = (
-        (figure.add_subplot(grid[0, i]) for i in (0, 1)),
-        [figure.add_subplot(grid[1, i]) for i in (0, 1)],
-    )
+    left, right, *lower = [figure.add_subplot(grid[row, column]) for row in (0, 1) for column in (0, 1)]
     drawn = []
 
     def legend(axes, below, column: str) -> None:

@@ -313,14 +313,13 @@ def notes(bench: Benchmark) -> list[str]:
     if "lesions" in counts:
         expected = f", {counts['expected_lesions']} expected" if "expected_lesions" in counts else ""
         itc = f" ({counts['itc']:,} regions of isolated tumour cells are not counted)" if counts.get("itc") else ""
-        lines.append(
-            f"FROC ({bench.mode}): {counts['lesions']:,} lesions{expected}{itc} on {counts.get('froc_slides', 0):,} slides."
-        )
+        where = f"{itc} on {counts.get('froc_slides', 0):,} slides"
+        lines.append(f"FROC ({bench.mode}): {counts['lesions']:,} lesions{expected}{where}.")
     folds = f"{counts['folds']} folds" if counts.get("folds") else "folds"
     lines.append(
         f"[low, high] are {bench.confidence:.0%} bootstrap intervals over slides; ± is the standard deviation over "
         f"{folds}. Bold: highest value. Grey with ≈: not told apart from it, the difference lies inside the "
-        "sampling error (half-width of the interval; for cross-validation the standard deviation)."
+        "sampling error (the larger half-width of the two intervals; for cross-validation the standard deviation)."
     )
     return lines + bench.missing + bench.remarks
 
