@@ -392,20 +392,20 @@ def slide_figures(data, stem):
 
     # A plain striped TIFF: what is read must not matter for the figure's layout.
     pyvips = pytest.importorskip("pyvips")
-    pixels = np.random.default_rng(0).integers(80, 200, (1200, 1600, 3), dtype=np.uint8)
-    image = pyvips.Image.new_from_memory(pixels.tobytes(), 1600, 1200, 3, "uchar")
+    pixels = np.random.default_rng(0).integers(80, 200, (600, 1000, 3), dtype=np.uint8)
+    image = pyvips.Image.new_from_memory(pixels.tobytes(), 1000, 600, 3, "uchar")
     path = data / "s.tif"
     image.tiffsave(
         str(path), tile=True, pyramid=True, compression="jpeg", xres=1000 / 0.25, yres=1000 / 0.25, resunit="cm"
     )
     info = slides.describe(path, 0.25)
     grid = tiling.grid(info)
-    table = tiling.tissue_tiles(np.ones((38, 50), bool), (32.0, 32.0), grid)[0]
+    table = tiling.tissue_tiles(np.ones((19, 32), bool), (32.0, 32.0), grid)[0]
     tiling.write(data / "tiles.parquet", table, grid, "s")
     scores = table.to_pandas()[["x", "y"]]
     scores.assign(score=np.linspace(-1, 1, len(scores))).to_parquet(data / "scores.parquet")
     Image.fromarray(pixels[::32, ::32]).save(data / "s.jpg")
-    Image.fromarray(np.full((38, 50), 255, np.uint8)).save(data / "s.png")
+    Image.fromarray(np.full((19, 32), 255, np.uint8)).save(data / "s.png")
     record = {
         "slide": "s",
         "width": 1600,
@@ -464,3 +464,20 @@ def test_a_users_matplotlib_settings_change_nothing(tmp_path):
             figures.save(*figures.split_bias(bias()), tmp_path / f"f{size}", ABOUT)
         written.append((tmp_path / f"f{size}.png").read_bytes())
     assert written[0] == written[1]
+
+
+@pytest.mark.parametrize(
+    "drawing",
+    [
+        lambda: figures.auc_against_r(bench()),
+        lambda: figures.ensemble(all_of(sizes)),
+        lambda: figures.split_bias(bias()),
+        lambda: figures.training(all_of(losses)),
+    ],
+)
+def test_legends_outside_the_panels_cover_nothing(tmp_path, drawing):
+    figure, data = drawing()
+    figures.save(figure, data, tmp_path / "f", ABOUT)
+    legend = figure.legends[0].get_window_extent()
+    for axes in figure.axes:
+        assert not legend.overlaps(axes.get_tightbbox())

@@ -101,6 +101,12 @@ def new_figure(width: float, height: float, constrained: bool = True):
 def save(figure, data: pd.DataFrame, stem: str | Path, about: About) -> None:
     """Write ``stem``.png (200 dpi), .svg and .csv; same input, same bytes. Marks figures of simulated slides."""
     stem = Path(stem)
+    if figure.legends:
+        # The tight box at saving would move legends that are anchored to the figure's edge: lay out once, then pin.
+        figure.draw_without_rendering()
+        figure.set_layout_engine("none")
+        for legend in figure.legends:
+            legend.set_bbox_to_anchor((0, 0, 1, 1), transform=figure.transFigure)
     words = [f"dataset {about.dataset}"] if about.dataset else []
     words += ["simulated slides"] if about.simulated else []
     if words:
@@ -131,10 +137,9 @@ def read_csv(path: str | Path, **kinds) -> pd.DataFrame:
 
 
 def _outside(figure, place: str, handles=None, labels=None, **kwargs):
-    """A legend outside the axes, anchored to the figure's own frame: the tight box of saving would move it."""
-    anchor = {"bbox_to_anchor": (0, 0, 1, 1), "bbox_transform": figure.transFigure}
+    """A legend outside the axes, for which the layout makes room."""
     entries = () if handles is None else (handles, labels)
-    return figure.legend(*entries, loc=f"outside {place}", **anchor, **kwargs)
+    return figure.legend(*entries, loc=f"outside {place}", **kwargs)
 
 
 # Colours and line styles of methods ---------------------------------------------------------------------------------
@@ -387,6 +392,7 @@ def auc_against_r(bench: pd.DataFrame) -> tuple[object, pd.DataFrame]:
                     )
     data = pd.DataFrame(rows).dropna(subset="auc")
     data = data[["encoder", "panel", "source", "method", "family", "r", "auc", "low", "high"]].reset_index(drop=True)
+    data["low"], data["high"] = data["low"].clip(0, 1), data["high"].clip(0, 1)
     encoders = list(dict.fromkeys(bench["encoder"]))
     figure = new_figure(7.6, 3.1 * len(encoders) + 0.5)
     axes = figure.subplots(len(encoders), 2, squeeze=False, sharey=True)
