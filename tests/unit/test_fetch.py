@@ -23,7 +23,7 @@ from chowder.files import UserError
 SCRIPT = Path(__file__).resolve().parents[2] / "workflow" / "scripts" / "fetch.py"
 CONTENT = random.Random(7).randbytes(3 * (1 << 20) + 12345)
 MD5 = hashlib.md5(CONTENT).hexdigest()
-FAST = {"retries": 3, "timeout_s": 0.5, "backoff_s": 0.01, "backoff_max_s": 0.05, "progress_s": 60}
+FAST = {"retries": 3, "timeout_s": 2.0, "backoff_s": 0.01, "backoff_max_s": 0.05, "progress_s": 60}
 KEY = "/images/tumor_091.tif"
 
 
