@@ -1,5 +1,6 @@
 # CHOWDER and its baselines on whole slides, from slide labels alone (Courtiol et al., arXiv 1802.02212).
 # This is the whole workflow: the config is read and checked, the rules follow in the order of the data.
+# The rule all stands here because Snakemake takes no default target from an included file.
 # Try `snakemake --list-rules` for a table of contents and `snakemake --cores all` to run the demo.
 from snakemake.utils import min_version
 
@@ -23,9 +24,7 @@ include: "workflow/rules/figures.smk"
 include: "workflow/rules/collect.smk"
 
 
-# here and not in collect.smk: Snakemake takes no default target from an included file
 rule all:
-    default_target: True
     """Everything: table, figures, report (the default)."""
     input:
         f"{RESULTS}/benchmark.html",
