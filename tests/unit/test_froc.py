@@ -392,9 +392,9 @@ def test_paired_bootstrap_sees_a_difference_that_separate_intervals_hide():
 def test_two_thousand_resamples_of_129_slides_with_5000_detections_take_seconds():
     rng = np.random.default_rng(0)
     hits = [slide(f"s{i}", rng.random(5) if i < 49 else [], rng.random(5000)) for i in range(129)]
-    started = time.perf_counter()
+    started = time.process_time()
     froc.bootstrap_froc(hits, 2000, 0)
-    assert time.perf_counter() - started < 8
+    assert time.process_time() - started < 8
 
 
 # ---------------------------------------------------------------------------------------------------- curve, lesions

@@ -144,9 +144,9 @@ def test_suppression_equals_the_plain_version(seed):
 def test_suppression_leaves_no_two_within_the_radius_and_is_fast():
     rng = np.random.default_rng(0)
     xy, scores = tiles(200, 150), rng.random(30_000)
-    started = time.perf_counter()
+    started = time.process_time()
     kept = localisation.non_maximum_suppression(xy, scores, 1000.0)
-    assert time.perf_counter() - started < 5
+    assert time.process_time() - started < 5
     from scipy.spatial import KDTree
 
     assert not KDTree(xy[kept]).query_pairs(1000.0)

@@ -198,9 +198,9 @@ def test_the_expanded_tail_is_the_plain_one_for_many_units():
 
 def test_two_thousand_resamples_of_129_slides_take_less_than_two_seconds():
     labels, scores = binormal(np.random.default_rng(0), 0.858, 49, 80)
-    started = time.perf_counter()
+    started = time.process_time()
     metrics.bootstrap_auc(labels, scores, 2000)
-    assert time.perf_counter() - started < 2
+    assert time.process_time() - started < 2
 
 
 # --------------------------------------------------------------------------------------------------------------- ROC

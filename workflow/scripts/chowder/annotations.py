@@ -222,7 +222,7 @@ def even_odd(points: np.ndarray) -> tuple[shapely.MultiPolygon, float, bool]:
     return shape, error, True
 
 
-def even_odd_area(points: np.ndarray, lines: int = 8192) -> float:
+def even_odd_area(points: np.ndarray, lines: int = 2048) -> float:
     """Area enclosed by the even-odd rule, by integrating along ``lines`` scan lines (independent of shapely)."""
     points = np.asarray(points, dtype=np.float64)
     low, high = points[:, 1].min(), points[:, 1].max()
