@@ -481,3 +481,11 @@ def test_legends_outside_the_panels_cover_nothing(tmp_path, drawing):
     legend = figure.legends[0].get_window_extent()
     for axes in figure.axes:
         assert not legend.overlaps(axes.get_tightbbox())
+
+
+def test_full_red_is_the_same_for_all_slides_of_a_method():
+    scores = np.concatenate([np.zeros(990), np.full(10, 2.5)])
+    assert figures.full_red(scores) == 2.5
+    assert figures.full_red(np.r_[scores, np.nan]) == 2.5
+    assert figures.full_red(-np.ones(5)) == 3.0, "no tile above the mean: nothing is drawn red"
+    assert figures.full_red(np.array([np.nan])) == 3.0

@@ -20,6 +20,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--tiles", type=Path, required=True)
     parser.add_argument("--scores", type=Path, required=True, help="tile_scores/.../<slide>.parquet")
     parser.add_argument("--annotation", nargs="*", default=[], help="ASAP XML; none or empty where there is none")
+    parser.add_argument("--all-scores", nargs="*", default=[], help="tile scores of all test slides: one scale for all")
     parser.add_argument("--scale", choices=("score", "rank"), default="score")
     parser.add_argument("--image", type=Path, help="the slide itself: the detail is read from it, sharper")
     args = parser.parse_args(argv)
@@ -42,6 +43,9 @@ def main(argv: list[str] | None = None) -> None:
         record["mpp"],
         area,
         scale=args.scale,
+        full=figures.full_red(np.concatenate([pd.read_parquet(path)["score"] for path in args.all_scores]))
+        if args.all_scores
+        else None,
         reader=figures.close_up(args.image, record["mpp"]) if args.image else None,
     )
     figures.save(*drawing, args.output_stem, figures.About.of(args.settings))

@@ -734,6 +734,12 @@ def detail_box(
     return x - side / 2, y - side / 2, x + side / 2, y + side / 2
 
 
+def full_red(scores: np.ndarray) -> float:
+    """The score drawn in full red: the 99.5 % quantile over the tiles of all test slides; 3 if that is not positive."""
+    quantile = float(np.nanquantile(scores, 0.995)) if np.isfinite(scores).any() else 0.0
+    return quantile if quantile > 0 else 3.0
+
+
 @styled
 def heatmap(
     slide: str,
@@ -746,12 +752,15 @@ def heatmap(
     scale: str = "score",
     reader: Callable[[tuple[float, float, float, float]], View] | None = None,
     caption: str = "",
+    full: float | None = None,
 ) -> tuple[object, pd.DataFrame]:
     """A slide, its heat map (white to red) and a detail (blue-white-red) with the lesions' outlines in black.
 
     ``tiles``: x, y (level-0 px), score; ``extent``: tile edge in level-0 px; ``area``: tumour polygons in level-0 px or
-    None. ``scale``: "score" (white at 0, the training tiles' mean; red at the slide's 99.5 % quantile or 3, whichever
-    is more) or "rank" (within the slide). ``reader`` reads a box in µm at a better resolution, for the detail.
+    None. ``scale``: "score" (white at 0, the training tiles' mean; red at ``full``, by default at the slide's 99.5 %
+    quantile or 3, whichever is more) or "rank" (within the slide). Pass one ``full`` for all slides of a method
+    (:func:`full_red`), so that red means the same on each. ``reader`` reads a box in µm at a better resolution, for the
+    detail.
     """
     _need(tiles, ["x", "y", "score"], f"tile scores of {slide}")
     if tiles.empty or tiles["score"].isna().all():
@@ -765,7 +774,7 @@ def heatmap(
         name = "rank of the tile within the slide"
     elif scale == "score":
         shown, middle = tiles["score"].to_numpy(float), 0.0
-        high = max(3.0, float(np.quantile(shown, 0.995)))
+        high = full if full is not None else max(3.0, float(np.quantile(shown, 0.995)))
         unit = " (SD over training tiles)" if paper.parse(method).r else ""
         low, name = -high, f"tile score{unit}"
     else:
