@@ -101,6 +101,7 @@ def test_froc_report_by_hand(data):
     assert report["by_center"]["A"]["corrected"]["score"] == 1
     assert report["by_center"]["B"]["corrected"]["score"] == 0
     assert report["by_class"]["macro"]["lesions"] == 1  # 114 does not count
+    assert report["by_class"]["macro"]["slides"] == 3  # with the normal ones
     assert report["warnings"] == []
 
 
