@@ -79,10 +79,10 @@ class Encoder:
                 features = self.model(images)
         return features.float()
 
-    def check(self, size: int) -> None:
-        """Raise UserError when the network cannot take tiles of ``size`` px."""
+    def check(self, size: int, batch: int = 1) -> None:
+        """Raise UserError when the network cannot take tiles of ``size`` px (tried on ``batch`` blank ones)."""
         try:
-            self.embed(np.zeros((1, size, size, 3), np.uint8))
+            self.embed(np.zeros((batch, size, size, 3), np.uint8))
         except (RuntimeError, AssertionError) as error:
             raise UserError(
                 f"encoder {self.name}: does not take tiles of {size} px ({_line(error)}): set tiles.size to {self.size}"

@@ -7,10 +7,12 @@ same on every run: no time stamps, fixed order.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
 import sys
+import threading
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -152,22 +154,23 @@ def embed_shard(
     scratch: str | os.PathLike,
     batch: int = 16,
     threads: int = 1,
-    overlap: bool | None = None,
 ) -> dict[str, Path]:
     """Embed every tile of every slide; return each slide's whole feature file in the folder ``scratch``.
 
-    Slides are read in bands of tiles by ``threads`` threads and run through the encoder in batches of fixed shape that
-    do not stop at a slide's end (the last one is filled up), so a slide's features don't depend on its neighbours. Each
-    is written as soon as it is complete, under a name that holds the fingerprint of all that made it; found there with
-    the same fingerprint, it is not done again. ``overlap``: read while the encoder computes (default: on a GPU; on a
-    CPU reading would only take threads away from the encoder, so the two take turns).
+    Slides are read in bands of tiles and run through the encoder in batches of fixed shape that do not stop at a
+    slide's end (the last one is filled up), so a slide's features don't depend on its neighbours. Each is written as
+    soon as it is complete, under a name that holds the fingerprint of all that made it; found there with the same
+    fingerprint, it is not done again.
+
+    On a GPU ``threads`` threads read while it computes. On a CPU the same ``threads`` threads read bands and compute
+    batches, each batch in one thread: never more of them run than were given, none waits for another within a layer
+    (which costs a multiple when the machine is shared), and the bits don't depend on how many there are.
 
     A slide that can't be read does not stop the others; at the end a UserError names each with its place.
     """
     if batch < 1:
         raise UserError(f"embedding.batch: {batch} is not positive")
     scratch = Path(scratch)
-    overlap = encoder.device.type == "cuda" if overlap is None else overlap
     result: dict[str, Path] = {}
     todo: list[_Slide] = []
     broken: dict[str, str] = {}
@@ -184,14 +187,19 @@ def embed_shard(
             result[item.slide] = path
         except UserError as error:
             broken[item.slide] = str(error)
-    for size in sorted({slide.grid.size for slide in todo}):
-        encoder.check(size)
+    compiled = hasattr(encoder.model, "_orig_mod")  # compiles at the first batch, here and not in several threads
     if len({slide.grid.size for slide in todo}) > 1:
         raise UserError("the tile tables of one shard have different tile sizes: run the tiling again")
-    batcher = _Batcher(encoder, batch, todo)
     total = sum(len(slide.coords) for slide in todo)
-    with Progress(total, "tiles", f"embedding {len(todo)} slides") as bar:
-        for number, tiles in _bands(todo, threads, overlap):
+    with (
+        _one_thread_each(encoder),
+        ThreadPoolExecutor(max(1, threads)) as pool,
+        Progress(total, "tiles", f"embedding {len(todo)} slides") as bar,
+    ):
+        if todo:
+            encoder.check(todo[0].grid.size, batch if compiled else 1)
+        batcher = _Batcher(encoder, batch, todo, pool, max(1, threads))
+        for number, tiles in _bands(todo, pool, max(1, threads) + 1):
             slide = todo[number]
             if isinstance(tiles, UserError):
                 if slide.item.slide not in broken:
@@ -328,10 +336,22 @@ def _plan(slides: Sequence[_Slide]) -> Iterator[tuple[int, int, int]]:
                 first, lines = stop, 0
 
 
-def _bands(slides: Sequence[_Slide], threads: int, overlap: bool) -> Iterator[tuple[int, object]]:
-    """Yield (slide, (decoder, tiles)) or (slide, UserError) in the order of the plan, read by ``threads`` threads."""
-    import threading
+@contextlib.contextmanager
+def _one_thread_each(encoder: Encoder) -> Iterator[None]:
+    """On a CPU, let every operation of torch run in the thread that calls it."""
+    import torch
 
+    before = torch.get_num_threads()
+    if encoder.device.type == "cpu":
+        torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def _bands(slides: Sequence[_Slide], pool: ThreadPoolExecutor, ahead: int) -> Iterator[tuple[int, object]]:
+    """Yield (slide, (decoder, tiles)) or (slide, UserError) in the order of the plan; ``ahead`` bands are on order."""
     local = threading.local()
 
     def work(number: int, first: int, stop: int):
@@ -356,49 +376,41 @@ def _bands(slides: Sequence[_Slide], threads: int, overlap: bool) -> Iterator[tu
         except UserError as error:
             return error
 
-    with ThreadPoolExecutor(max(1, threads), thread_name_prefix="read") as pool:
-        waiting: deque[tuple[int, Future]] = deque()
-        plan = _plan(slides)
+    waiting: deque[tuple[int, Future]] = deque()
+    plan = _plan(slides)
 
-        def fill(number: int) -> None:
-            while len(waiting) < number and (band := next(plan, None)):
-                waiting.append((band[0], pool.submit(work, *band)))
+    def fill() -> None:
+        while len(waiting) < ahead and (band := next(plan, None)):
+            waiting.append((band[0], pool.submit(work, *band)))
 
-        try:
-            while True:
-                fill(threads + 2 if overlap else threads)
-                if not waiting:
-                    return
-                if not overlap:  # take turns: read with all threads, then compute with all threads
-                    for _, future in waiting:
-                        future.result()
-                    while waiting:
-                        number, future = waiting.popleft()
-                        yield number, future.result()
-                        del future
-                    continue
-                number, future = waiting.popleft()
-                tiles = future.result()
-                del future
-                fill(threads + 2)
-                yield number, tiles
-        finally:
-            for _, future in waiting:
-                future.cancel()
+    try:
+        fill()
+        while waiting:
+            number, future = waiting.popleft()
+            tiles = future.result()
+            del future
+            fill()
+            yield number, tiles
+            del tiles
+    finally:
+        for _, future in waiting:
+            future.cancel()
 
 
 class _Batcher:
     """Fills batches of fixed shape across slides and hands the features back to the slides they belong to."""
 
-    def __init__(self, encoder: Encoder, batch: int, slides: Sequence[_Slide]):
-        self.encoder, self.batch, self.shape, self.slides = encoder, batch, batch, slides
+    def __init__(self, encoder: Encoder, batch: int, slides: Sequence[_Slide], pool: ThreadPoolExecutor, threads: int):
+        self.encoder, self.batch, self.shape, self.slides, self.pool = encoder, batch, batch, slides, pool
         self.cuda = encoder.device.type == "cuda"
+        self.ahead = 2 if self.cuda else 2 * threads  # batches on their way while the next is filled
         self.buffers: list[torch.Tensor] = []
         self.events: list = []
         self.turn = 0
         self.level = 0
         self.owners: list[list[int]] = []  # [slide, tiles] in the current batch
         self.running: deque = deque()
+        self.lock = threading.Lock()
         if self.cuda:
             import torch
 
@@ -407,7 +419,7 @@ class _Batcher:
     def _buffer(self, size: int) -> torch.Tensor:
         import torch
 
-        while len(self.buffers) < (3 if self.cuda else 1):
+        while len(self.buffers) < self.ahead + 1:
             self.buffers.append(torch.zeros((self.batch, size, size, 3), dtype=torch.uint8, pin_memory=self.cuda))
             self.events.append(None)
         return self.buffers[self.turn]
@@ -440,55 +452,65 @@ class _Batcher:
             self._collect()
 
     def _launch(self) -> None:
-        features = self._forward(self.buffers[self.turn])
+        buffer = self.buffers[self.turn]
+        features = self._copied(buffer) if self.cuda else self.pool.submit(self._forward, buffer)
         self.running.append((features, self.owners))
         self.owners, self.level = [], 0
         self.turn = (self.turn + 1) % len(self.buffers)
-        while len(self.running) > (2 if self.cuda else 0):
+        while len(self.running) > self.ahead:
             self._collect()
 
-    def _forward(self, buffer: torch.Tensor) -> torch.Tensor:
+    def _copied(self, buffer: torch.Tensor) -> torch.Tensor:
+        """Copy to the GPU in a stream of its own, then run there: the copy hides behind the batch before."""
         import torch
 
-        images = buffer
-        if self.cuda:
-            with torch.cuda.stream(self.copying):
-                images = buffer.to(self.encoder.device, non_blocking=True)
-                self.events[self.turn] = torch.cuda.Event()
-                self.events[self.turn].record()
-            torch.cuda.current_stream(self.encoder.device).wait_stream(self.copying)
-            images.record_stream(torch.cuda.current_stream(self.encoder.device))
+        computing = torch.cuda.current_stream(self.encoder.device)
+        with torch.cuda.stream(self.copying):
+            images = buffer.to(self.encoder.device, non_blocking=True)
+            self.events[self.turn] = torch.cuda.Event()
+            self.events[self.turn].record()
+        computing.wait_stream(self.copying)
+        images.record_stream(computing)
+        return self._forward(images)
+
+    def _forward(self, images: torch.Tensor) -> torch.Tensor:
+        """The encoder's output; when memory runs out, in halves, quarters, ... from then on."""
+        import torch
+
         while True:
+            shape = self.shape
             try:
-                return self._pieces(images)
+                return self._pieces(images, shape)
             except RuntimeError as error:  # torch.OutOfMemoryError is one; a CPU's says so in its text
                 if not _out_of_memory(error):
                     raise
-                if self.shape == 1:
+                if shape == 1:
                     raise UserError("one tile is too much for the device's memory: set device: cpu") from None
-            self.shape = (self.shape + 1) // 2
-            print(f"out of memory: going on with batches of {self.shape}", file=sys.stderr, flush=True)
+            with self.lock:
+                if self.shape == shape:  # no other thread has halved it meanwhile
+                    self.shape = (shape + 1) // 2
+                    print(f"out of memory: going on with batches of {self.shape}", file=sys.stderr, flush=True)
             if self.cuda:
                 torch.cuda.empty_cache()
 
-    def _pieces(self, images: torch.Tensor) -> torch.Tensor:
-        """The encoder's output, by pieces of the shape that fits; the last is filled up with zeros."""
+    def _pieces(self, images: torch.Tensor, shape: int) -> torch.Tensor:
+        """The encoder's output, by pieces of ``shape`` tiles; the last is filled up with zeros."""
         import torch
 
-        if self.shape >= len(images):
+        if shape >= len(images):
             return self.encoder.embed(images)
         result = []
-        for first in range(0, len(images), self.shape):
-            piece = images[first : first + self.shape]
-            short = self.shape - len(piece)
+        for first in range(0, len(images), shape):
+            piece = images[first : first + shape]
+            short = shape - len(piece)
             if short:
                 piece = torch.cat([piece, piece.new_zeros((short, *piece.shape[1:]))])
-            result.append(self.encoder.embed(piece)[: self.shape - short])
+            result.append(self.encoder.embed(piece)[: shape - short])
         return torch.cat(result)
 
     def _collect(self) -> None:
         features, owners = self.running.popleft()
-        rows = features.cpu().numpy()
+        rows = (features if self.cuda else features.result()).cpu().numpy()
         first = 0
         for number, count in owners:
             self.slides[number].take(rows[first : first + count], self.encoder)
