@@ -138,7 +138,7 @@ def _spine(rng: np.random.Generator, kind: str, half: tuple[float, float], side:
         length = rng.uniform(2120, 2260)
         x = np.linspace(-length / 2, length / 2, 200) + rng.uniform(-0.3, 0.3) * max(0.0, 2 * along - 330 - length)
         y = side * across * (np.sqrt(1 - np.clip(x / (along + 150), -0.99, 0.99) ** 2) - 0.36)
-        return np.stack([x, y], 1), rng.uniform(42, 58)
+        return np.stack([x, y], 1), rng.uniform(40, 54)
     length, width = (rng.uniform(300, 640), rng.uniform(60, 105)) if kind == "micro" else (60, rng.uniform(26, 44))
     length = max(10.0, length - 2 * width) if kind == "micro" else rng.uniform(5, 50)
     where = rng.uniform(-0.55, 0.55) * along
@@ -194,8 +194,9 @@ def layout(slide: str, kind: str, center: str, seed: int, **settings: Any) -> La
         "patchiness": float(rng.uniform(0.05, 0.30)),
         "blur": float(rng.uniform(0.32, 0.6)),
         "grade": float(rng.uniform(0, 1)),  # of the metastasis: size of nuclei, nucleoli
-        "cytoplasm": float(rng.uniform(-22, 6)),  # of the metastasis: eosin
-        "infiltrate": float(rng.uniform(0.02, 0.20)),  # lymphocytes among tumour cells
+        "cytoplasm": float(rng.uniform(-26, 0)),  # of the metastasis: eosin
+        "chromatin": float(rng.uniform(0, 1)),  # of the metastasis: how dark its nuclei are
+        "infiltrate": float(rng.uniform(0.06, 0.36)),  # lymphocytes among tumour cells
     }
 
     area = float(options["area_mm2"]) * 1e6 * np.exp(rng.normal(0, 0.10))
@@ -228,7 +229,7 @@ def layout(slide: str, kind: str, center: str, seed: int, **settings: Any) -> La
     kinds[(band < 0.26 * look["sinus"]) & (depth + 80 * broad > 200)] = SINUS
     kinds[(depth > 24) & (depth + 10 * fine < 24 + 30 * look["sinus"])] = SINUS
     # Sheets of histiocytes, as in a reactive sinus: large, pale and pink, yet no tumour.
-    for _ in range(int(rng.poisson(9 * look["histiocytes"]))):
+    for _ in range(int(rng.poisson(14 * look["histiocytes"]))):
         spot = rng.integers(0, shape[0]), rng.integers(0, shape[1])
         if depth[spot] < 50:
             continue
@@ -297,7 +298,7 @@ def layout(slide: str, kind: str, center: str, seed: int, **settings: Any) -> La
         else:
             if number == 1:
                 raise UserError(f"{slide}: no room for a {size} lesion: give simulation.area_mm2 a larger value")
-    nests = (lesions > 0) & (_noise(rng, shape, 24 / um) > -1.5) & (np.abs(_noise(rng, shape, 75 / um)) > 0.07)
+    nests = (lesions > 0) & (_noise(rng, shape, 24 / um) > -1.5) & (np.abs(_noise(rng, shape, 75 / um)) > 0.13)
     kinds[(lesions > 0) & ~nests] = np.where(rng.random() < 0.5, STROMA, CORTEX)
     kinds[nests] = TUMOUR
     kinds[~tissue | (tears & (lesions == 0))] = GLASS
@@ -506,7 +507,7 @@ _GROUND = {
     PARACORTEX: (9, 42, 26, 12),
     MANTLE: (14, 46, 22, 0),
     GERMINAL: (16, 52, 22, 0),
-    TUMOUR: (10, 52, 34, 0),
+    TUMOUR: (5, 24, 34, 0),
     VESSEL: (2, 60, 10, 0),
     HISTIOCYTES: (6, 44, 34, 0),
 }
@@ -621,8 +622,8 @@ def _cells(
     # Histiocytes and endothelium; macrophages of the germinal centres (pale, with debris).
     put(10.0, _table(2, _SITES), _bank(rng, 32, (3.2 * px, 4.6 * px), (0.5, 0.9), (62, 95), (40, 60), 0.2, rim=25))
     put(44.0, only[GERMINAL] * 0.6, _bank(rng, 12, (7 * px, 10 * px), (0.7, 1), (2, 10), (14, 26), 0.6, 2.0, rough=0.1))
-    blast = _bank(rng, 64, (3.5 * px, 4.9 * px), (0.7, 0.98), (62, 100), (42, 60), 0.24, 1.3, 34, (1, 3))
-    put(9.8, _table(1, _SITES), blast)
+    blast = _bank(rng, 64, (3.6 * px, 5.4 * px), (0.7, 0.98), (58, 100), (42, 60), 0.24, 1.3, 34, (1, 3))
+    put(10.2, _table(1, _SITES), blast)
     # Red cells in vessels.
     put(6.0, only[VESSEL] * 0.85, _bank(rng, 16, (2.6 * px, 3.2 * px), (0.75, 1), (0, 6), (150, 205), 0.1))
     # Fibroblasts lie along the fibres: the drawing is chosen by the local direction.
@@ -651,11 +652,11 @@ def _cells(
         h = 12 + tint * 0.5, 26 + tint * 0.7
         body = _bank(rng, 24, (6.2 * px, 8.4 * px), (0.75, 1), h, eosin, 0.3, 1.2, rough=0.09, opacity=0.85, seam=0.45)
         _stamp(dark, pink, y, x, body, rng.integers(0, 24, len(y)))
-        low, size = 44 + 12 * grade, 0.9 * grade
+        low, size = 40 + 44 * look["chromatin"], 0.9 * grade
         nucleus = _bank(
             rng,
             64,
-            ((3.9 + size) * px, (5.5 + size) * px),
+            ((3.7 + size) * px, (5.3 + size) * px),
             (0.68, 0.98),
             (low, low + 34),
             (44, 64),
