@@ -328,14 +328,17 @@ class Reader:
         region = pyvips.Region.new(lazy) if lazy is not None else None
         stored = self._layout.get(level)
         reach = 3 * max(scale, 1.0) + 1 if scale != 1 else 0  # px of the level that the filter sees beyond the tile
-        for x, y in np.asarray(xy).reshape(-1, 2):
-            column, row = round(x / grid.extent), round(y / grid.extent)
+        xy = np.asarray(xy).reshape(-1, 2)
+        sparse = stored is not None and stored.sparse.any()
+        for (x, y), (column, row) in zip(xy.tolist(), np.rint(xy / grid.extent).astype(int).tolist(), strict=True):
             left, top = column * size * scale, row * size * scale
-            if region is not None and not stored.touches_sparse(left - reach, top - reach, size * scale + 2 * reach):
+            if region is not None and not (
+                sparse and stored.touches_sparse(left - reach, top - reach, size * scale + 2 * reach)
+            ):
                 try:
-                    tile = np.frombuffer(region.fetch(column * size, row * size, size, size), np.uint8)
+                    pixels = region.fetch(column * size, row * size, size, size)
                     self._used.add("libvips")
-                    yield tile.reshape(size, size, 3)
+                    yield np.frombuffer(pixels, np.uint8).reshape(size, size, 3)
                     continue
                 except pyvips.Error:
                     # a failed tile stays in libvips' cache as black: start anew, and let OpenSlide judge this one
@@ -422,8 +425,6 @@ class _Stored:
 
     def touches_sparse(self, left: float, top: float, side: float) -> bool:
         """Whether the square at (left, top), px of this level, reaches into an empty tile."""
-        if not self.sparse.size or not self.sparse.any():
-            return False
         width, height = self.tile
         rows = slice(max(0, math.floor(top / height)), max(0, math.floor((top + side) / height) + 1))
         columns = slice(max(0, math.floor(left / width)), max(0, math.floor((left + side) / width) + 1))

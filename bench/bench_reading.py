@@ -1,0 +1,138 @@
+"""Reading 224-px tiles of a Camelyon-like TIFF on one core: this reader beside what a user would write instead.
+
+    python bench/bench_reading.py [--rounds 7] [--rows 8] [--slide FILE]
+
+Without --slide the file is made: a slide of the real material (SHARED_DATA, or ../shared/data) laid out 4 x 4 times, or
+noise where that is not at hand; 512-px JPEG tiles, level 0 at 0.243 um/px. Rounds are interleaved, so that other work
+on the machine hits all alike. Tiles a second: median (lowest to highest); and by processor time, which other work on
+the machine disturbs less.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import statistics
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+os.environ["VIPS_CONCURRENCY"] = "1"
+HERE = Path(__file__).resolve()
+sys.path[:0] = [str(HERE.parents[1] / "workflow" / "scripts"), str(HERE.parents[1] / "tests")]
+
+import numpy as np  # noqa: E402
+import openslide  # noqa: E402
+import pyvips  # noqa: E402
+from PIL import Image  # noqa: E402
+
+from chowder import slides, tiling  # noqa: E402
+from shared_data import SHARED  # noqa: E402
+
+SIZE = 224
+
+
+def make(path: Path) -> None:
+    """A pyramidal TIFF of 16,384 x 16,384 px like Camelyon's."""
+    if SHARED is not None:
+        image = pyvips.Image.tiffload(str(SHARED / "real_slides" / "images" / "tumor_001.tif"))
+        image = image.crop(900, 900, 2900, 2900).replicate(6, 6).crop(0, 0, 16384, 16384)
+    else:
+        noise = np.random.default_rng(0).integers(0, 255, (2048, 2048, 3), dtype=np.uint8)
+        image = pyvips.Image.new_from_array(noise).resize(8)
+    options = {"tile": True, "tile_width": 512, "tile_height": 512, "compression": "jpeg", "Q": 80, "pyramid": True}
+    image.tiffsave(str(path), xres=1000 / 0.243, yres=1000 / 0.243, bigtiff=True, **options)
+
+
+def ours(path: str, grid: tiling.Grid, places: list[tuple[int, int]]) -> None:
+    xy = np.rint(np.array(places) * grid.extent).astype(int)
+    with slides.Reader(path) as reader:
+        for tile in reader.tiles(xy, grid):
+            assert tile.shape == (SIZE, SIZE, 3)
+
+
+def by_openslide(path: str, grid: tiling.Grid, places: list[tuple[int, int]]) -> None:
+    slide = openslide.OpenSlide(path)
+    side = round(SIZE * grid.scale)
+    for column, row in places:
+        corner = (round(column * grid.extent), round(row * grid.extent))
+        tile = slide.read_region(corner, grid.level, (side, side)).convert("RGB")
+        if side != SIZE:
+            tile = tile.resize((SIZE, SIZE), Image.Resampling.LANCZOS)
+        assert np.asarray(tile).shape == (SIZE, SIZE, 3)
+
+
+def by_crop(path: str, grid: tiling.Grid, places: list[tuple[int, int]]) -> None:
+    image = pyvips.Image.tiffload(path, page=grid.level)
+    side = round(SIZE * grid.scale)
+    for column, row in places:
+        tile = image.crop(round(column * SIZE * grid.scale), round(row * SIZE * grid.scale), side, side)
+        if side != SIZE:
+            tile = tile.resize(SIZE / side)
+        assert tile.numpy().shape == (SIZE, SIZE, 3)
+
+
+def by_tiffslide(path: str, grid: tiling.Grid, places: list[tuple[int, int]]) -> None:
+    import tiffslide
+
+    slide = tiffslide.TiffSlide(path)
+    side = round(SIZE * grid.scale)
+    for column, row in places:
+        corner = (round(column * grid.extent), round(row * grid.extent))
+        tile = slide.read_region(corner, grid.level, (side, side), as_array=True)
+        if side != SIZE:
+            tile = np.asarray(Image.fromarray(tile).resize((SIZE, SIZE), Image.Resampling.LANCZOS))
+        assert tile.shape == (SIZE, SIZE, 3)
+
+
+METHODS = {
+    "this workflow (libvips regions, row-major)": ours,
+    "OpenSlide read_region per tile": by_openslide,
+    "pyvips crop per tile": by_crop,
+    "tiffslide": by_tiffslide,
+}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rounds", type=int, default=7, help="interleaved repeats")
+    parser.add_argument("--rows", type=int, default=8, help="rows of tiles a round")
+    parser.add_argument("--slide", help="a slide to read instead of the one that is made")
+    args = parser.parse_args()
+    try:
+        import tiffslide  # noqa: F401
+    except ImportError:
+        METHODS.pop("tiffslide")
+    with tempfile.TemporaryDirectory() as folder:
+        path = args.slide or str(Path(folder) / "slide.tif")
+        if not args.slide:
+            make(Path(path))
+        info = slides.describe(path)
+        print("| reading 224-px tiles | tiles/s | range | tiles/s of processor time | times OpenSlide |")
+        print("|---|---|---|---|---|")
+        for title, resample in (("as the level is", "level"), ("resampled to 0.5 um/px", "target")):
+            grid = tiling.grid(info, SIZE, 0.5, resample)
+            places = [(column, row) for row in range(1, args.rows + 1) for column in range(1, grid.columns - 2)]
+            wall: dict[str, list[float]] = {name: [] for name in METHODS}
+            work: dict[str, list[float]] = {name: [] for name in METHODS}
+            for round_ in range(args.rounds + 1):
+                for name, method in METHODS.items():
+                    start, used = time.perf_counter(), time.process_time()
+                    method(path, grid, places)
+                    if round_:  # the first warms up
+                        wall[name].append(len(places) / (time.perf_counter() - start))
+                        work[name].append(len(places) / (time.process_time() - used))
+            base = statistics.median(work["OpenSlide read_region per tile"])
+            for name in METHODS:
+                low, high = min(wall[name]), max(wall[name])
+                rate = statistics.median(work[name])
+                print(
+                    f"| {title} ({grid.mpp_read:.3f} um/px): {name} | {statistics.median(wall[name]):,.0f} | "
+                    f"{low:,.0f}-{high:,.0f} | {rate:,.0f} | {rate / base:.1f} |",
+                    flush=True,
+                )
+
+
+if __name__ == "__main__":
+    main()
