@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import csv
 import json
 import sys
-
-import pandas as pd
 
 from chowder import simulate
 from chowder.files import UserError, atomic, run
@@ -29,9 +28,11 @@ def main(argv: list[str] | None = None) -> None:
     seed = settings.pop("seed", 1802)
 
     if options.cohort:
-        table = pd.DataFrame(simulate.cohort(seed=seed))
-        with atomic(options.cohort) as scratch:
-            table.to_csv(scratch, index=False, lineterminator="\n")
+        rows = simulate.cohort(seed=seed)
+        with atomic(options.cohort) as scratch, scratch.open("w", newline="", encoding="utf-8") as handle:
+            table = csv.DictWriter(handle, list(rows[0]), lineterminator="\n")
+            table.writeheader()
+            table.writerows(rows)
         return
     for name in ("slide", "center", "kind", "image", "annotation"):
         if getattr(options, name) is None:
