@@ -87,3 +87,30 @@ def test_a_missing_key_is_named():
     del config["tiles"]["mpp"]
     with pytest.raises(UserError, match=r"key tiles\.mpp is missing"):
         settings.check(config, SCHEMA)
+
+
+def test_values_of_the_command_line_arrive_as_text_and_are_read_as_the_schema_wants():
+    """``snakemake --config 'training={members: 50, hidden: [10]}'`` hands over strings."""
+    config = copy.deepcopy(CONFIG)
+    config["training"] |= {"members": "50", "hidden": ["20", "10"], "learning_rate": "1e-3", "bias": "true"}
+    config["slides"] |= {"keep": "false", "root": "null"}
+    config["evaluation"]["froc_mpp"] = "0.25"
+    config["embedding"]["weights"] = {"resnet50": "5"}
+    settings.check(config, SCHEMA)
+    assert config["training"]["members"] == 50
+    assert config["training"]["hidden"] == [20, 10]
+    assert config["training"]["bias"] is True
+    assert config["slides"]["keep"] is False
+    assert config["slides"]["root"] is None
+    assert config["evaluation"]["froc_mpp"] == 0.25
+    assert config["embedding"]["weights"] == {"resnet50": "5"}, "text stays text where text is wanted"
+    config["evaluation"]["froc_mpp"] = "slide"
+    settings.check(config, SCHEMA)
+    assert config["evaluation"]["froc_mpp"] == "slide"
+
+
+def test_text_that_is_no_number_is_named_as_given():
+    config = copy.deepcopy(CONFIG)
+    config["training"]["members"] = "many"
+    with pytest.raises(UserError, match=r"training\.members: 'many' is not of type integer"):
+        settings.check(config, SCHEMA)

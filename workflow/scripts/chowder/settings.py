@@ -10,16 +10,49 @@ from chowder.files import UserError
 
 
 def check(config: dict, schema: str | os.PathLike) -> None:
-    """Raise :class:`UserError` for the first key of ``config`` that ``schema`` (a JSON schema in YAML) refuses."""
+    """Raise :class:`UserError` for the first key of ``config`` that ``schema`` (a JSON schema in YAML) refuses.
+
+    Values given as ``--config 'training={members: 50}'`` arrive as text; they are first read as what the schema wants,
+    in place.
+    """
     import jsonschema
     import yaml
 
     rules = yaml.safe_load(Path(schema).read_text(encoding="utf-8"))
+    for key in config:
+        config[key] = _typed(config[key], rules["properties"].get(key, {}))
     errors = sorted(
         jsonschema.Draft202012Validator(rules).iter_errors(config), key=lambda e: ([str(p) for p in e.path], e.message)
     )
     if errors:
         raise UserError(f"config: {explain(errors[0])}")
+
+
+def _typed(value, rules: dict):
+    """``value`` with every text read as YAML where ``rules`` do not want text."""
+    import yaml
+
+    if isinstance(value, dict):
+        known, other = rules.get("properties", {}), rules.get("additionalProperties")
+        other = other if isinstance(other, dict) else {}
+        for key in value:
+            value[key] = _typed(value[key], known.get(key, other))
+    elif isinstance(value, list):
+        value = [_typed(item, rules.get("items", {})) for item in value]
+    elif isinstance(value, str):
+        kinds = [kind for rule in (rules, *rules.get("anyOf", [])) for kind in _listed(rule.get("type"))]
+        if kinds and ("string" not in kinds or ("null" in kinds and value in ("null", ""))):
+            for reader in (int, float, yaml.safe_load):  # YAML 1.1 takes 1e-3 for text
+                try:
+                    read = reader(value)
+                except (ValueError, yaml.YAMLError):
+                    continue
+                return read if isinstance(read, bool | int | float | None) else value
+    return value
+
+
+def _listed(kind) -> list:
+    return kind if isinstance(kind, list) else [kind] if kind else []
 
 
 def explain(error) -> str:
