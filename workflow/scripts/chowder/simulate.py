@@ -361,7 +361,8 @@ def polygons(spots: Layout) -> list[tuple[str, np.ndarray]]:
         for ring in rings:
             hole = np.sign(_signed_area(ring)) != np.sign(_signed_area(rings[0]))
             # by shapely: skimage's approximate_polygon imports scipy.signal, which costs more than the slide's outlines
-            points = shapely.get_coordinates(shapely.simplify(shapely.LineString(ring), 0.6, False))[:-1, ::-1]
+            points = shapely.get_coordinates(shapely.simplify(shapely.LineString(ring), 0.6, preserve_topology=False))
+            points = points[:-1, ::-1]
             found.append((hole_name if hole else outer_name, (points - 1 + 0.5) * scale))
     return found
 
