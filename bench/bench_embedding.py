@@ -130,7 +130,7 @@ def plain(pipe, folder: str, name: str, weights: str | None, threads: int, batch
     torch.set_num_threads(threads)
     while pipe.recv():
         start = time.perf_counter()
-        loader = torch.utils.data.DataLoader(Tiles(), batch_size=32, num_workers=threads)
+        loader = torch.utils.data.DataLoader(Tiles(), 32, num_workers=threads, multiprocessing_context="fork")
         with torch.inference_mode():
             rows = [model(images.to(device)).cpu().numpy() for images in loader]
         with h5py.File(f"{folder}/plain.h5", "w") as file:

@@ -401,3 +401,20 @@ def test_a_thumbnail_of_a_sparse_slide_is_white_where_nothing_is_stored(tmp_path
 def test_halving_in_the_fixtures_is_a_mean():
     assert halved(np.arange(12, dtype=np.uint8).reshape(2, 2, 3)).tolist() == [[[4, 6, 6]]]
     assert [level.shape for level in pyramid(tissue_like(9, 5), 3)] == [(5, 9, 3), (3, 5, 3), (2, 3, 3)]
+
+
+def test_openslides_pixels_are_not_shifted_where_its_downsample_is_off(tmp_path):
+    # a padded level: OpenSlide takes level-0 px, divides by 3.5 (which is 4 really), and interpolates between px
+    path = generic(tmp_path / "a.tif", padded=True, sparse=((2, 1, 0),))
+    info = slides.describe(path)
+    grid = tiling.grid(info, 37, 1.0, "level")
+    assert (grid.level, info.downsamples[2]) == (2, 4.0)
+    whole = openslide.OpenSlide(str(path)).read_region((0, 0), 2, info.levels[2])
+    truth = Image.new("RGB", (400, 300), "white")
+    truth.paste(whole, mask=whole.getchannel("A"))
+    with slides.Reader(path) as reader:
+        tiles = list(reader.tiles(corners(grid), grid))
+        assert reader.decoder == "libvips+openslide"
+    for number, tile in enumerate(tiles):
+        row, column = divmod(number, grid.columns)
+        assert np.array_equal(tile, np.asarray(truth)[row * 37 :, column * 37 :][:37, :37])
