@@ -21,7 +21,7 @@ STAIN_HUE = 0.528  # where H&E begins on the scale from yellow (250 degrees)
 LOW_HUE = 0.467  # hue threshold used instead: 228 degrees, bluer than haematoxylin
 FALLBACK_SATURATION = 0.07
 FALLBACK_OD = 0.06  # above the glass
-PEN_AREA_MM2 = 0.02  # smaller marks are not reported
+PEN_AREA_MM2 = 0.01  # smaller marks are not reported
 PEN_REACH_UM = 24.0  # a mark's smeared border
 
 
@@ -163,7 +163,7 @@ def pen_marks(hue: np.ndarray, saturation: np.ndarray, value: np.ndarray, mpp: f
     green = (hue > 0.03) & (hue < 0.316) & (saturation > 0.2) & (value > 0.1)
     blue = (hue >= 0.316) & (hue < 0.486) & (saturation > 0.35)
     red = (hue > 0.797) & (hue < 0.867) & (saturation > 0.75) & (value > 0.55)
-    black = (value < 0.30) & (saturation < 0.35)
+    black = ((value < 0.30) & (saturation < 0.35)) | ((value < 0.45) & (saturation < 0.16))
     result = np.zeros(hue.shape, bool)
     for ink in (green, blue, red, black):
         result |= _solid(ink, mpp)
@@ -171,12 +171,12 @@ def pen_marks(hue: np.ndarray, saturation: np.ndarray, value: np.ndarray, mpp: f
 
 
 def _solid(mask: np.ndarray, mpp: float) -> np.ndarray:
-    """The parts of a mask that are wider than about 30 um and larger than PEN_AREA_MM2."""
+    """The parts of a mask that are wider than about 24 um and larger than PEN_AREA_MM2."""
     from scipy import ndimage
 
     if not mask.any():
         return mask
-    core = ndimage.binary_opening(mask, _disc(15.0 / mpp))
+    core = ndimage.binary_opening(mask, _disc(8.0 / mpp))
     core = ndimage.binary_dilation(core, _disc(8.0 / mpp)) & mask
     return _larger(core, PEN_AREA_MM2 / (mpp / 1000) ** 2)
 
