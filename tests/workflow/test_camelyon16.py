@@ -114,7 +114,7 @@ def test_a_wrong_checksum_list_stops_before_any_slide_comes(mirror, tmp_path):
     arguments = options(mirror, str(mirror))
     at = next(i for i, text in enumerate(arguments) if text.startswith("download="))
     arguments[at] = arguments[at].replace(hashlib.sha256((mirror / "checksums.md5").read_bytes()).hexdigest(), "0" * 64)
-    result = snakemake(folder, "--cores", "2", *arguments, "features", check=False)
+    result = snakemake(folder, "features", "--cores", "2", *arguments, check=False)
     assert result.returncode == 1
     assert "0" * 64 in result.stdout, "both sums are named"
     assert not list((folder / "results").rglob("*.tif"))
@@ -123,6 +123,6 @@ def test_a_wrong_checksum_list_stops_before_any_slide_comes(mirror, tmp_path):
 def test_a_local_mirror_is_linked_not_copied(mirror, tmp_path):
     folder = clone(tmp_path / "clone")
     target = "results/camelyon16/slides/normal_001.tif"
-    snakemake(folder, "--cores", "2", "--notemp", *options(mirror, str(mirror)), target)
+    snakemake(folder, target, "--cores", "2", "--notemp", *options(mirror, str(mirror)))
     assert (folder / target).is_symlink()
     assert (folder / target).resolve() == (mirror / "images/normal_001.tif").resolve()

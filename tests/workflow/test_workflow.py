@@ -200,7 +200,7 @@ def test_an_interrupted_embedding_keeps_the_slides_that_were_done(tiny):
 def test_two_runs_give_the_same_bytes(tiny, tmp_path):
     """Another folder, one core, another order of jobs: the same slides, features, predictions and table."""
     other = clone(tmp_path / "other")
-    snakemake(other, "--cores", "1", *TINY, "benchmark")
+    snakemake(other, "benchmark", "--cores", "1", *TINY)
     results, again = tiny / "results/tiny", other / "results/tiny"
     for pattern in (
         "slides/*.tif",
@@ -240,8 +240,8 @@ def test_a_broken_slide_is_named_and_the_others_are_kept(tiny, tmp_path):
     )
     arguments = ["--configfile", "config/real_slides.yaml", "--config", f"slides={{root: {root}}}", "dataset=broken"]
     other = clone(tmp_path / "clone")
-    result = snakemake(other, "--cores", "2", "--keep-going", *arguments, "figures={heatmaps: []}", "cv={folds: 2}",
-                       "features", check=False)  # fmt: skip
+    small = ["figures={heatmaps: []}", "cv={folds: 2}"]
+    result = snakemake(other, "features", "--cores", "2", "--keep-going", *arguments, *small, check=False)
     assert result.returncode == 1
     assert "tumor_002" in result.stdout
     assert (other / "results/broken/tiles/normal_001.parquet").is_file()
