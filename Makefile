@@ -19,7 +19,7 @@ demo: env
 	@echo "report: results/demo/report.html"
 
 test: env
-	.venv/bin/python -m pytest $(PYTEST)
+	.venv/bin/python -m pytest -q -n 2 --dist loadgroup $(PYTEST)
 
 lint: env
 	PATH="$(CURDIR)/.venv/bin:$$PATH" sh tests/lint.sh

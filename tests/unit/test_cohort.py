@@ -8,7 +8,8 @@ from chowder import cohort
 from chowder.files import UserError
 from shared_data import REASON, SHARED
 
-GOOD = "slide,label,split,center,class\nn1,normal,train,A,negative\nt1,tumor,train,A,micro\nx1,0,test,B,\nx2,1,test,B,macro\n"
+HEADER = "slide,label,split,center,class\n"
+GOOD = HEADER + "n1,normal,train,A,negative\nt1,tumor,train,A,micro\nx1,0,test,B,\nx2,1,test,B,macro\n"
 
 
 def table(tmp_path, text, name="slides.csv"):

@@ -9,6 +9,13 @@ import pytest
 from workflow_clone import TINY, clone, snakemake
 
 
+def pytest_collection_modifyitems(items):
+    """With pytest-xdist these tests stay in one process (its Snakemakes use the cores), the others fill the second."""
+    for item in items:
+        if Path(__file__).parent in item.path.parents:
+            item.add_marker(pytest.mark.xdist_group("workflow"))
+
+
 @pytest.fixture(scope="session")
 def fresh(tmp_path_factory) -> Path:
     """A clone in which nothing has run. Tests must not change it."""
