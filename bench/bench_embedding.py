@@ -144,7 +144,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
     parser.add_argument("--encoders", nargs="+", default=["efficientnet_lite0", "resnet50"])
     parser.add_argument("--tiles", type=int, default=96)
-    parser.add_argument("--batch", type=int, default=8)
+    parser.add_argument("--batch", type=int, default=16)
     args = parser.parse_args()
     context = multiprocessing.get_context("spawn")
     print(

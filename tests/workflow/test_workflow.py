@@ -189,9 +189,9 @@ def test_a_new_slide_computes_only_its_own_stages(tiny, tmp_path):
 
 def test_an_interrupted_embedding_keeps_the_slides_that_were_done(tiny):
     """The store survives a lost manifest: nothing is embedded twice."""
-    manifest = tiny / "results/tiny/features/efficientnet_lite0/shards/0.json"
-    manifest.unlink()
-    snakemake(tiny, "--cores", "2", *TINY)
+    manifest = "results/tiny/features/efficientnet_lite0/shards/0.json"
+    (tiny / manifest).unlink()
+    snakemake(tiny, manifest, "--cores", "2", *TINY)
     log = (tiny / "results/tiny/logs/embed/efficientnet_lite0/0.log").read_text()
     assert log.count("were embedded before") == 4
     assert "Nothing to be done" in snakemake(tiny, "-n", *TINY).stdout
