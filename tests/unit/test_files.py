@@ -32,6 +32,14 @@ def test_the_scratch_file_has_the_same_suffix_and_folder(tmp_path):
     assert (tmp_path / "new" / "b.tar.png").read_bytes() == b"x"
 
 
+def test_a_hard_link_to_the_file_that_is_there_leaves_no_scratch(tmp_path):
+    (tmp_path / "store.h5").write_bytes(b"features")
+    for _ in range(2):
+        with files.atomic(tmp_path / "a.h5") as scratch:
+            scratch.hardlink_to(tmp_path / "store.h5")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.h5", "store.h5"]
+
+
 def test_a_block_that_writes_nothing_is_an_error(tmp_path):
     with pytest.raises(FileNotFoundError), files.atomic(tmp_path / "c.txt"):
         pass

@@ -2,6 +2,7 @@
 import json
 import os
 import re
+import shlex
 import sys
 from pathlib import Path
 
@@ -115,7 +116,7 @@ def annotation(slide):
 
 def passing(flag, paths):
     """``--flag path`` when there is one, for an option that may be left out."""
-    return f"{flag} {paths[0]!r}" if paths else ""
+    return f"{flag} {shlex.quote(paths[0])}" if paths else ""
 
 
 # --- encoders, methods, splits ----------------------------------------------------------------------------------------
@@ -132,7 +133,7 @@ SHARDS = [
 ]
 SHARD_OF = {slide: str(number) for number, shard in enumerate(SHARDS) for slide in shard}
 LEARNT = [m for m in METHODS if methods.parse(m).trained_as_ensemble]
-DRAWN = [s for s in config["figures"]["heatmaps"]] if TEST else []
+DRAWN = config["figures"]["heatmaps"] if TEST else []
 
 
 def check_figures():

@@ -11,7 +11,7 @@ import os
 import shutil
 from pathlib import Path
 
-from chowder.files import UserError, run
+from chowder.files import UserError, atomic, run
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -24,13 +24,12 @@ def main(argv: list[str] | None = None) -> None:
     source = Path(args.shard).parent / manifest["slides"][args.slide]["file"]
     if not source.is_file():
         raise UserError(f"{source}: the feature file of {args.slide} is gone: delete {args.shard} and run again")
-    scratch = args.output.with_name(f".{args.output.stem}.partial{args.output.suffix}")
-    scratch.unlink(missing_ok=True)
-    try:
-        os.link(source, scratch)
-    except OSError:  # a file system without hard links
-        shutil.copyfile(source, scratch)
-    os.replace(scratch, args.output)
+    with atomic(args.output) as scratch:
+        scratch.unlink(missing_ok=True)
+        try:
+            os.link(source, scratch)
+        except OSError:  # a file system without hard links
+            shutil.copyfile(source, scratch)
 
 
 if __name__ == "__main__":

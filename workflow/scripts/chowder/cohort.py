@@ -11,7 +11,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from chowder.files import UserError
+from chowder.files import UserError, atomic
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 LABELS = {"0": 0, "1": 1, "normal": 0, "tumor": 1, "tumour": 1, "negative": 0, "positive": 1}
@@ -192,8 +192,6 @@ def _check_set(path: Path, slides: list[Slide]) -> None:
 
 def write(path: str | os.PathLike, slides: list[Slide], simulated: bool) -> None:
     """Write the resolved table (columns ``RESOLVED``) to ``path``, whole or not at all."""
-    from chowder.files import atomic
-
     with atomic(path) as scratch, scratch.open("w", newline="", encoding="utf-8") as handle:
         writer = csv.DictWriter(handle, RESOLVED, lineterminator="\n")
         writer.writeheader()

@@ -29,6 +29,7 @@ def atomic(path: str | os.PathLike) -> Iterator[Path]:
         with open(scratch, "rb") as handle:
             os.fsync(handle.fileno())
         os.replace(scratch, path)
+        scratch.unlink(missing_ok=True)  # renaming one hard link onto another of the same file leaves both
     except BaseException:
         scratch.unlink(missing_ok=True)
         raise
