@@ -20,7 +20,7 @@ sys.path.insert(0, str(ROOT / "workflow" / "scripts"))
 
 from scipy import stats  # noqa: E402
 
-from chowder import froc, metrics  # noqa: E402
+from chowder import froc, metrics, resampling  # noqa: E402
 
 
 def auc_row(truth: float, positives: int, negatives: int, draws: int, resamples: int) -> list[float]:
@@ -52,7 +52,7 @@ def froc_row(truth: float, slides: int, draws: int, resamples: int) -> list[floa
             best = np.where(found, rng.uniform(0.5, 1, len(found)), -np.inf)
             names = np.arange(1, len(best) + 1)
             hits.append(froc.SlideHits(f"s{index}", rng.uniform(0, 0.5, 20), names, best))
-        sample = froc.bootstrap_froc(hits, resamples, draw, mode="corrected")
+        sample = resampling.bootstrap_froc(hits, resamples, draw, mode="corrected")
         limits = [sample.interval, tuple(np.nanquantile(sample.scores, [0.025, 0.975]))]
         held += [low <= truth <= high for low, high in limits]
     return (held / draws).tolist()

@@ -1,11 +1,21 @@
-"""SPEC section 6 (official mode) written a second time, plainly: Python loops and lists, nothing shared with chowder.
+"""The official lesion evaluation written a second time, plainly: Python loops and lists, nothing shared with chowder.
 
-Slow on purpose. ``mask`` is a list of rows of 0/1; detections are (score, x, y) tuples.
+Slow on purpose. ``mask`` is a list of rows of 0/1; detections are (score, x, y) tuples. Lesion scores are kept in
+single precision, false positives in double, as in the challenge's script of 2016.
 """
 
 from __future__ import annotations
 
 import math
+import struct
+
+
+def single(value):
+    """``value`` rounded to single precision."""
+    try:
+        return struct.unpack("f", struct.pack("f", value))[0]
+    except OverflowError:
+        return math.copysign(math.inf, value)
 
 
 def expand(mask, radius):
@@ -103,7 +113,7 @@ def slide_scores(labels, number, itc, detections, downsample):
         if hit == 0:
             false_positives.append(score)
         elif hit not in itc:
-            best[hit - 1] = max(best[hit - 1], score)
+            best[hit - 1] = max(best[hit - 1], single(score))
     return false_positives, best, number - len(itc)
 
 
@@ -129,7 +139,7 @@ def froc(slides):
     fps, sensitivity = [], []
     for threshold in sorted(set(false_positives + best))[1:]:
         fps.append(sum(score >= threshold for score in false_positives) / float(len(slides)))
-        sensitivity.append(sum(score >= threshold for score in best) / float(total))
+        sensitivity.append(sum(score >= single(threshold) for score in best) / float(total))
     fps.append(0.0)
     sensitivity.append(0.0)
     at = [interpolate(rate, fps[::-1], sensitivity[::-1]) for rate in (0.25, 0.5, 1, 2, 4, 8)]

@@ -189,6 +189,19 @@ def test_any_folder_of_challenge_files_is_scored(data, source):
     assert len(read_csv(data / "l.csv")) == 2
 
 
+def test_scores_with_ties_are_compared_in_single_precision_as_the_challenge_did(data):
+    """A lesion of 0.3 is 0.30000001 in the script: above a false positive of 0.3."""
+    (data / "det" / "test_001.csv").write_text("0.3,4000,4000\n0.3,9000,9000\n")
+    options = ["--detections", str(data / "det"), "--annotations", str(data / "xml")]
+    options += ["--slides", str(data / "slides.csv"), "--settings", '{"bootstrap": 100}']
+    score.main([*options, "--output", str(data / "score.json"), "--lesion-table", str(data / "l.csv")])
+    report = json.loads((data / "score.json").read_text())
+    # false positives 0.5 and 0.3 on four slides: (1/4, 0), (1/4, 1/2), (1/2, 1/2) against (1/4, 0), (1/2, 1/2)
+    assert report["official"]["sens_at"]["0.25"] == 0.5
+    assert report["corrected"]["sens_at"]["0.25"] == 0.0
+    assert read_csv(data / "l.csv")[0]["found_at_fps"] == "0.25"
+
+
 def test_a_missing_result_file_counts_in_corrected_mode_only(data):
     (data / "det" / "test_003.csv").rename(data / "det" / "unknown.csv")
     slides = evaluation.read_slides(data / "slides.csv")

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from chowder import annotations, froc
+from chowder import annotations, froc, resampling
 from chowder.files import UserError
 from shared_data import REASON, SHARED
 
@@ -211,9 +211,87 @@ def test_quirk_filled_holes_swallow_exclusions():
 def test_quirk_ties_in_single_precision_as_in_the_published_script():
     """The script keeps lesion scores as float32: 0.3 becomes 0.30000001, just above a false positive of 0.3."""
     hits = [slide("a", [0.3, -np.inf], [0.3]), slide("b", [], [])]
-    assert froc.froc(hits).sens_at[0.25] == 0.25  # on the line from (0, 0) to (1/2, 1/2)
-    assert froc.froc(hits, single_precision=True).sens_at[0.25] == 0.5
-    assert froc.froc(hits, "corrected", single_precision=True).sens_at[0.25] == 0.25
+    assert froc.froc(hits).sens_at[0.25] == 0.5
+    assert froc.froc(hits, "corrected").sens_at[0.25] == 0.25  # on the line from (0, 0) to (1/2, 1/2)
+    # 0.7 becomes 0.69999999: a threshold of 0.7 is rounded likewise and finds the lesion, at the false positive's rate
+    hits = [slide("a", [0.7, -np.inf], [0.7]), slide("b", [], [])]
+    assert froc.froc(hits).sens_at[0.25] == 0.25
+
+
+def tied_cohort(rng: np.random.Generator) -> list[froc.SlideHits]:
+    """A few slides with scores of two decimals (in some cohorts negative, huge or all in a narrow range), misses, ITC
+    labels, slides with nothing and slides without result file."""
+    low, high = [(0, 1), (-0.3, 0.3), (0.6, 0.72), (-2, -1), (0, 0.05)][int(rng.integers(5))]
+    factor = float(rng.choice([1, 1, 1, 1e-45, 1e38, 1e60]))
+    found = []
+    for index in range(int(rng.integers(1, 6))):
+
+        def draw(size: int) -> np.ndarray:
+            scores = np.round(rng.uniform(low, high, size), 2) * factor
+            scores[rng.random(size) < 0.15] = 0.0
+            # some scores that only single precision takes for equal
+            return np.where(rng.random(size) < 0.15, np.nextafter(scores, rng.choice([-np.inf, np.inf])), scores)
+
+        best = draw(int(rng.integers(0, 5)) if rng.random() < 0.7 else 0)
+        best[rng.random(len(best)) < 0.25] = -np.inf
+        false = draw(int(rng.integers(0, 9)))
+        submitted = bool(rng.random() < 0.95) or index == 0
+        if not submitted:
+            best, false = np.full(len(best), -np.inf), false[:0]
+        found.append(slide(f"s{index}", best, false, int(rng.integers(0, 2)), submitted))
+    return found
+
+
+def plain_slides(hits: list[froc.SlideHits]) -> list[tuple]:
+    """The same slides as the plain implementation takes them: (false positives, scores of all labels, lesions)."""
+    return [
+        (
+            one.false_positives.tolist(),
+            [plain.single(max(score, 0.0)) for score in one.best.tolist()] + [0.0] * one.itc,
+            len(one.best),
+        )
+        for one in hits
+        if one.submitted
+    ]
+
+
+@pytest.mark.parametrize("seed", range(500))
+def test_official_equals_the_plain_statement_on_cohorts_with_ties_resampling_included(seed):
+    rng = np.random.default_rng(seed)
+    hits = tied_cohort(rng)
+    taking = [one for one in hits if one.submitted]
+    curve = froc.froc(hits)
+    if curve.lesions:
+        fps, sensitivity, sens_at, score = plain.froc(plain_slides(hits))
+        assert curve.fps.tolist() == fps
+        assert curve.sensitivity.tolist() == sensitivity
+        assert list(curve.sens_at.values()) == sens_at
+        assert curve.score == score
+    result = resampling.bootstrap_froc(hits, n=6, seed=seed, at=[0.1, 3.3])
+    weights = resampling.multiplicities(len(taking), 6, seed)
+    for drawn, sens, grid in zip(weights, result.sens, result.grid, strict=True):
+        chosen = [one for one, times in zip(taking, drawn, strict=True) for _ in range(times)]
+        if not any(len(one.best) for one in chosen):
+            assert np.isnan(sens).all()
+            continue
+        fps, sensitivity, sens_at, _ = plain.froc(plain_slides(chosen))
+        assert sens.tolist() == sens_at
+        assert grid.tolist() == [plain.interpolate(rate, fps[::-1], sensitivity[::-1]) for rate in (0.1, 3.3)]
+
+
+@pytest.mark.parametrize("seed", range(60))
+def test_a_lesion_is_found_where_the_plain_statement_finds_it(seed):
+    hits = tied_cohort(np.random.default_rng(seed))
+    curve = froc.froc(hits)
+    slides = plain_slides(hits)
+    scores = sorted({score for one in slides for score in one[0] + one[1]})[1:]
+    for score in (value for one in hits for value in one.best.tolist()):
+        found = [t for t in scores if math.isfinite(score) and plain.single(max(score, 0.0)) >= plain.single(t)]
+        got = froc.found_at(curve, score)
+        if found:
+            assert got == sum(value >= found[-1] for one in slides for value in one[0]) / len(slides)
+        else:
+            assert math.isnan(got)
 
 
 @MODES
@@ -321,9 +399,9 @@ def test_every_resample_equals_the_score_of_the_slides_drawn(mode, seed):
     hits = random_hits(np.random.default_rng(seed), 7)
     if sum(len(one.best) for one in hits) == 0:
         pytest.skip("no lesion drawn")
-    result = froc.bootstrap_froc(hits, n=40, seed=seed, mode=mode, at=[0.1, 3.3])
+    result = resampling.bootstrap_froc(hits, n=40, seed=seed, mode=mode, at=[0.1, 3.3])
     for weights, score, sens, grid in zip(
-        froc._multiplicities(7, 40, seed), result.scores, result.sens, result.grid, strict=True
+        resampling.multiplicities(7, 40, seed), result.scores, result.sens, result.grid, strict=True
     ):
         drawn = [one for one, count in zip(hits, weights, strict=True) for _ in range(count)]
         curve = froc.froc(drawn, mode)
@@ -337,7 +415,7 @@ def test_every_resample_equals_the_score_of_the_slides_drawn(mode, seed):
 
 def test_bootstrap_depends_on_its_seed_only():
     hits = random_hits(np.random.default_rng(3), 20)
-    one, two, three = (froc.bootstrap_froc(hits, 50, seed).scores for seed in (1, 1, 2))
+    one, two, three = (resampling.bootstrap_froc(hits, 50, seed).scores for seed in (1, 1, 2))
     assert np.array_equal(one, two)
     assert not np.array_equal(one, three)
 
@@ -346,7 +424,7 @@ def test_interval_holds_the_score_and_narrows_with_more_slides():
     widths = []
     for slides in (30, 300):
         hits = random_hits(np.random.default_rng(8), slides)
-        curve, result = froc.froc(hits, "corrected"), froc.bootstrap_froc(hits, 400, 0, mode="corrected")
+        curve, result = froc.froc(hits, "corrected"), resampling.bootstrap_froc(hits, 400, 0, mode="corrected")
         low, high = result.interval
         assert low < curve.score < high
         assert all(low <= curve.sens_at[rate] <= high for rate, (low, high) in result.sens_interval.items())
@@ -355,7 +433,7 @@ def test_interval_holds_the_score_and_narrows_with_more_slides():
 
 
 def test_no_lesion_gives_nan_limits_without_a_warning():
-    result = froc.bootstrap_froc([slide("a", [], [0.5])], 10, 0)
+    result = resampling.bootstrap_froc([slide("a", [], [0.5])], 10, 0)
     assert all(math.isnan(limit) for limit in result.interval)
 
 
@@ -369,7 +447,7 @@ def test_interval_covers_the_true_score():
             found = rng.random(int(rng.integers(1, 4))) < 0.6
             best = np.where(found, rng.uniform(0.5, 1, len(found)), -np.inf)
             hits.append(slide(f"s{index}", best, rng.uniform(0, 0.5, 3)))
-        low, high = froc.bootstrap_froc(hits, 400, draw, mode="corrected").interval
+        low, high = resampling.bootstrap_froc(hits, 400, draw, mode="corrected").interval
         covered += low <= 0.6 <= high
     assert 0.89 <= covered / 120 <= 0.99
 
@@ -378,22 +456,22 @@ def test_paired_bootstrap_sees_a_difference_that_separate_intervals_hide():
     rng = np.random.default_rng(4)
     worse = [slide(f"s{i}", rng.random(3), rng.random(4)) for i in range(60)]
     better = [froc.SlideHits(w.slide, w.false_positives, w.labels, np.minimum(w.best + 0.1, 1), 0) for w in worse]
-    first, second = (froc.bootstrap_froc(side, 500, 0).interval for side in (better, worse))
+    first, second = (resampling.bootstrap_froc(side, 500, 0).interval for side in (better, worse))
     assert first[0] < second[1]  # the intervals overlap
-    result = froc.paired_bootstrap(better, worse, 500, 0)
+    result = resampling.paired_bootstrap(better, worse, 500, 0)
     assert 0 < result.low < result.difference < result.high
     assert result.p < 0.01
-    same = froc.paired_bootstrap(worse, worse, 500, 0)
+    same = resampling.paired_bootstrap(worse, worse, 500, 0)
     assert (same.difference, same.low, same.high, same.p) == (0, 0, 0, 1)
     with pytest.raises(UserError, match="same slides"):
-        froc.paired_bootstrap(worse, worse[1:], 10, 0)
+        resampling.paired_bootstrap(worse, worse[1:], 10, 0)
 
 
 def test_two_thousand_resamples_of_129_slides_with_5000_detections_take_seconds():
     rng = np.random.default_rng(0)
     hits = [slide(f"s{i}", rng.random(5) if i < 49 else [], rng.random(5000)) for i in range(129)]
     started = time.process_time()
-    froc.bootstrap_froc(hits, 2000, 0)
+    resampling.bootstrap_froc(hits, 2000, 0)
     assert time.process_time() - started < 8
 
 

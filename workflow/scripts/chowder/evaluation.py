@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from chowder import annotations, froc, metrics
+from chowder import annotations, froc, metrics, resampling
 from chowder.files import UserError, write_text
 from chowder.localisation import read_detections
 
@@ -456,7 +456,7 @@ def froc_report(
 
 def _froc_of(hits: Sequence[froc.SlideHits], mode: str, settings: Settings) -> dict[str, Any]:
     curve = froc.froc(hits, mode)
-    sample = froc.bootstrap_froc(hits, settings.bootstrap, settings.seed, settings.confidence, mode)
+    sample = resampling.bootstrap_froc(hits, settings.bootstrap, settings.seed, settings.confidence, mode)
     low, high = sample.interval
     limits = sample.sens_interval
 
@@ -512,7 +512,7 @@ def _curve_rows(hits: Sequence[froc.SlideHits], curve: froc.Froc, settings: Sett
     chosen = froc.corners(curve)
     fps = curve.fps[chosen]
     mode = settings.froc_mode
-    sample = froc.bootstrap_froc(hits, settings.bootstrap, settings.seed, settings.confidence, mode, at=fps)
+    sample = resampling.bootstrap_froc(hits, settings.bootstrap, settings.seed, settings.confidence, mode, at=fps)
     low, high = sample.band
     parts = zip(curve.thresholds[chosen], fps, curve.sensitivity[chosen], low, high, strict=True)
     return [{"mode": mode} | dict(zip(FROC_COLUMNS[1:], map(float, part), strict=True)) for part in parts]
@@ -542,7 +542,7 @@ def compare(
     read = _lesions(slides, lesions)
     return {
         mode: asdict(
-            froc.paired_bootstrap(
+            resampling.paired_bootstrap(
                 slide_hits(slides, first, read, mode),
                 slide_hits(slides, second, read, mode),
                 settings.bootstrap,

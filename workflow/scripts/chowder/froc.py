@@ -1,8 +1,8 @@
-"""The Camelyon-16 lesion score: free-response ROC (FROC), as SPEC section 6 describes the official evaluation.
+"""The Camelyon-16 lesion score: free-response ROC (FROC) of the official evaluation.
 
-``official`` keeps the published algorithm with its quirks, ``corrected`` mends them; docs/evaluation.md compares the
-two. The steps: :func:`label_lesions` (once a slide, cached by :func:`save`), :func:`hits` (once a slide and method),
-:func:`froc` (once a method or subset of slides), :func:`bootstrap_froc` and :func:`paired_bootstrap`.
+``official`` equals the published script, quirks included; ``corrected`` removes them (docs/evaluation.md compares the
+two). The steps: :func:`label_lesions` (once per slide, cached by :func:`save`), :func:`hits` (once per slide and
+method), :func:`froc` (once per method or subset of slides). :mod:`chowder.resampling` has intervals and tests.
 """
 
 from __future__ import annotations
@@ -17,8 +17,6 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from chowder.files import UserError, atomic
-from chowder.metrics import expanded_tail
-from chowder.seeds import generator
 
 MPP = 0.243
 DOWNSAMPLE = 32
@@ -262,7 +260,7 @@ class Froc:
 
     ``thresholds`` ascend and end with inf; ``fps`` (false positives a slide) and ``sensitivity`` belong to them, so
     that both end with 0. ``sens_at``: sensitivity by false positive rate (:data:`RATES`). ``score``: their mean; NaN
-    without lesions. ``slides``, ``lesions``, ``itc``, ``detections``: how many took part.
+    without lesions. ``slides``, ``lesions``, ``itc``, ``detections``: how many took part. ``mode``: how it was made.
     """
 
     fps: np.ndarray
@@ -274,6 +272,7 @@ class Froc:
     lesions: int
     itc: int
     detections: int
+    mode: str = "official"
 
 
 def _check_mode(mode: str) -> None:
@@ -281,7 +280,7 @@ def _check_mode(mode: str) -> None:
         raise UserError(f"FROC mode '{mode}': choose {' or '.join(MODES)}")
 
 
-def _taking_part(slides: Sequence[SlideHits], mode: str) -> list[SlideHits]:
+def taking_part(slides: Sequence[SlideHits], mode: str) -> list[SlideHits]:
     """Slides that count: without a result file only in ``corrected`` mode."""
     _check_mode(mode)
     chosen = [slide for slide in slides if slide.submitted or mode == "corrected"]
@@ -290,40 +289,45 @@ def _taking_part(slides: Sequence[SlideHits], mode: str) -> list[SlideHits]:
     return chosen
 
 
-def _lesion_scores(slide: SlideHits, mode: str) -> np.ndarray:
-    """Lesion scores as they enter step 4: ``official`` counts misses, and every ITC label, as a score of 0."""
+def as_single(values: np.ndarray) -> np.ndarray:
+    """Values rounded to single precision, as float64; too large ones become infinite, as in the published script."""
+    with np.errstate(over="ignore"):
+        return np.asarray(values, dtype=np.float64).astype(np.float32).astype(np.float64)
+
+
+def lesion_scores(slide: SlideHits, mode: str) -> np.ndarray:
+    """Lesion scores as they enter the curve, float64.
+
+    ``official``: in single precision; misses, and every label of isolated tumour cells, are a score of 0.
+    ``corrected``: as they are, without misses.
+    """
     if mode == "corrected":
         return slide.best[np.isfinite(slide.best)]
-    return np.concatenate([np.maximum(slide.best, 0.0), np.zeros(slide.itc)])
+    return np.concatenate([as_single(np.maximum(slide.best, 0.0)), np.zeros(slide.itc)])
 
 
-def froc(slides: Sequence[SlideHits], mode: str = "official", single_precision: bool = False) -> Froc:
-    """Steps 4 and 5 of SPEC section 6.
+def froc(slides: Sequence[SlideHits], mode: str = "official") -> Froc:
+    """Return the FROC curve and its score, as the challenge defined them (docs/evaluation.md).
 
     Parameters
     ----------
     slides : any subset of slides (all, those of a centre, ...), hits made in the same ``mode``.
-    mode : ``official`` drops the smallest score, lets misses and ITC labels contribute a score of 0, and leaves out
-        slides without result file. ``corrected`` keeps every score, and counts these slides and their lesions.
-    single_precision : only with ``official``: keep lesion scores in single precision, as the published script does.
-        It matters only where a lesion and a false positive have the same score and that is no binary fraction.
+    mode : ``official`` equals the script of 2016 on any input: it drops the smallest score, lets misses and ITC labels
+        contribute a score of 0, leaves out slides without result file, keeps lesion scores in single and false
+        positives in double precision, and rounds a threshold to single precision before it is compared with a lesion.
+        ``corrected`` keeps every score in double precision, and counts these slides and their lesions.
 
     Raises
     ------
     UserError : no slide, an unknown mode.
     """
-    chosen = _taking_part(slides, mode)
+    chosen = taking_part(slides, mode)
     false_positives = np.sort(np.concatenate([slide.false_positives for slide in chosen]))
-    lesions = np.sort(np.concatenate([_lesion_scores(slide, mode) for slide in chosen]))
-    single = single_precision and mode == "official"
-    if single:
-        lesions = lesions.astype(np.float32)
-    thresholds = np.unique(np.concatenate([false_positives, lesions.astype(np.float64)]))
+    lesions = np.sort(np.concatenate([lesion_scores(slide, mode) for slide in chosen]))
+    thresholds = np.unique(np.concatenate([false_positives, lesions]))
     if mode == "official":
         thresholds = thresholds[1:]
-    # float32 lesions are compared with thresholds rounded likewise (numpy's casting rule when the script was written)
-    with np.errstate(over="ignore"):
-        cut = thresholds.astype(np.float32) if single else thresholds
+    cut = as_single(thresholds) if mode == "official" else thresholds
     fp = np.append(len(false_positives) - np.searchsorted(false_positives, thresholds, side="left"), 0)
     tp = np.append(len(lesions) - np.searchsorted(lesions, cut, side="left"), 0)
     total = sum(len(slide.best) for slide in chosen)
@@ -340,6 +344,7 @@ def froc(slides: Sequence[SlideHits], mode: str = "official", single_precision: 
         lesions=total,
         itc=sum(slide.itc for slide in chosen),
         detections=sum(slide.detections for slide in chosen),
+        mode=mode,
     )
 
 
@@ -349,180 +354,6 @@ def corners(curve: Froc) -> np.ndarray:
     return np.unique(np.concatenate([[0], change, change + 1, [len(curve.fps) - 1]]))
 
 
-# ---------------------------------------------------------------------------------------------------- intervals
-
-
-@dataclass
-class FrocBootstrap:
-    """Resamples of a FROC over slides.
-
-    ``scores`` (n,); ``sens`` (n, 6) at :data:`RATES`; ``grid`` (n, len(at)) at the rates asked for. A resample that
-    drew no lesion is NaN. ``interval``, ``sens_interval``, ``band``: expanded percentile limits
-    (:func:`chowder.metrics.expanded_tail`) for ``units``, the slides with lesions.
-    """
-
-    scores: np.ndarray
-    sens: np.ndarray
-    grid: np.ndarray
-    confidence: float
-    units: int
-
-    def limits(self, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Lower and upper percentile of ``values`` (n, ...) over the resamples, NaN where there is none."""
-        valid = values[np.isfinite(self.scores)]
-        if not len(valid):
-            nothing = np.full(values.shape[1:], np.nan)
-            return nothing, nothing
-        tail = expanded_tail(self.confidence, self.units)
-        low, high = np.quantile(valid, [tail, 1 - tail], axis=0)
-        return low, high
-
-    @property
-    def interval(self) -> tuple[float, float]:
-        """Limits of the score."""
-        low, high = self.limits(self.scores)
-        return float(low), float(high)
-
-    @property
-    def sens_interval(self) -> dict[float, tuple[float, float]]:
-        """Limits of the sensitivity at each rate."""
-        low, high = self.limits(self.sens)
-        return {rate: (float(low[i]), float(high[i])) for i, rate in enumerate(RATES)}
-
-    @property
-    def band(self) -> tuple[np.ndarray, np.ndarray]:
-        """Pointwise limits of the curve at the rates ``at``."""
-        return self.limits(self.grid)
-
-
-class _Resampler:
-    """The curve of any resample of slides from two small matrix products.
-
-    Between two neighbouring lesion scores the sensitivity stays the same however slides are weighted, so that a curve
-    is given by its points just above and at every distinct lesion score, and its end. False positives are counted once
-    per slide and stretch; a resample is then its multiplicities (n, slides) times these counts.
-    """
-
-    def __init__(self, slides: Sequence[SlideHits], mode: str):
-        self.mode = mode
-        scores = [_lesion_scores(slide, mode) for slide in slides]
-        self.levels = np.unique(np.concatenate(scores))[::-1]  # descending
-        steps = 2 * len(self.levels) + 1
-        self.fp = np.zeros((len(slides), steps))
-        self.tp = np.zeros((len(slides), steps))
-        self.lesions = np.array([len(slide.best) for slide in slides], dtype=np.float64)
-        self.smallest = np.full(len(slides), np.inf)
-        for index, (slide, lesion) in enumerate(zip(slides, scores, strict=True)):
-            for table, values in ((self.fp, np.sort(slide.false_positives)), (self.tp, np.sort(lesion))):
-                table[index, 0:-1:2] = len(values) - np.searchsorted(values, self.levels, side="right")
-                table[index, 1::2] = len(values) - np.searchsorted(values, self.levels, side="left")
-                table[index, -1] = len(values)
-                if len(values):
-                    self.smallest[index] = min(self.smallest[index], values[0])
-
-    def curves(self, weights: np.ndarray, rates: np.ndarray) -> np.ndarray:
-        """Sensitivity (n, len(rates)) of the resamples with ``weights`` (n, slides); NaN without a lesion."""
-        weights = weights.astype(np.float64)  # counts stay exact, and the product is a fast one
-        number = weights.sum(axis=1)
-        fps = (weights @ self.fp) / number[:, None]
-        found = weights @ self.tp
-        lesions = weights @ self.lesions
-        smallest = np.where(weights > 0, self.smallest, np.inf).min(axis=1)
-        out = np.full((len(weights), len(rates)), np.nan)
-        ascending = self.levels[::-1]
-        for row in np.flatnonzero(lesions > 0):
-            x, y = fps[row], found[row] / lesions[row]
-            if self.mode == "official":
-                # the smallest score of the resample is dropped: when it is a lesion's, the curve ends just above it
-                place = np.searchsorted(ascending, smallest[row])
-                if place < len(ascending) and ascending[place] == smallest[row]:
-                    end = 2 * (len(ascending) - 1 - place) + 1
-                    x, y = x[:end], y[:end]
-            out[row] = np.interp(rates, np.concatenate([[0.0], x]), np.concatenate([[0.0], y]))
-        return out
-
-
-def _multiplicities(slides: int, n: int, seed: int) -> np.ndarray:
-    """How often each slide is drawn in each of ``n`` resamples with replacement: (n, slides)."""
-    return generator(seed, "froc bootstrap", slides).multinomial(slides, np.full(slides, 1 / slides), size=n)
-
-
-def bootstrap_froc(
-    slides: Sequence[SlideHits],
-    n: int = 2000,
-    seed: int = 0,
-    confidence: float = 0.95,
-    mode: str = "official",
-    at: Sequence[float] | np.ndarray = (),
-) -> FrocBootstrap:
-    """Bootstrap over slides: a slide is drawn with its lesions and its false positives.
-
-    Parameters
-    ----------
-    n, seed : number of resamples, and the seed they depend on (with the number of slides; nothing else).
-    at : false positive rates at which a band of the curve is wanted, beside :data:`RATES`.
-
-    Notes
-    -----
-    Each resample's curve equals :func:`froc` of the slides drawn, repeated as often as drawn; two matrix products give
-    all of them.
-    """
-    chosen = _taking_part(slides, mode)
-    if not (n >= 1 and 0 < confidence < 1):
-        raise UserError(f"bootstrap: n={n}, confidence={confidence}: n must be at least 1, confidence between 0 and 1")
-    rates = np.concatenate([np.asarray(RATES), np.asarray(at, dtype=np.float64)])
-    values = _Resampler(chosen, mode).curves(_multiplicities(len(chosen), n, seed), rates)
-    sens = values[:, : len(RATES)]
-    return FrocBootstrap(sens.mean(axis=1), sens, values[:, len(RATES) :], confidence, _units(chosen))
-
-
-def _units(slides: Sequence[SlideHits]) -> int:
-    """Slides with lesions: the sensitivity rests on them."""
-    return sum(len(slide.best) > 0 for slide in slides)
-
-
-@dataclass
-class Paired:
-    """Difference of two methods on the same slides: ``difference`` (first less second), its interval, two-sided p."""
-
-    difference: float
-    low: float
-    high: float
-    p: float
-
-
-def paired_bootstrap(
-    first: Sequence[SlideHits],
-    second: Sequence[SlideHits],
-    n: int = 2000,
-    seed: int = 0,
-    confidence: float = 0.95,
-    mode: str = "official",
-) -> Paired:
-    """Compare two methods' FROC scores on resamples that draw the same slides for both.
-
-    ``p``: twice the smaller share of resamples on either side of 0 (ties on both), never below ``2 / (n + 1)``.
-
-    Raises
-    ------
-    UserError : the two are not about the same slides in the same order.
-    """
-    first, second = _taking_part(first, mode), _taking_part(second, mode)
-    if [slide.slide for slide in first] != [slide.slide for slide in second]:
-        raise UserError("a paired comparison needs the same slides in the same order for both methods")
-    weights = _multiplicities(len(first), n, seed)
-    rates = np.asarray(RATES)
-    a, b = (_Resampler(side, mode).curves(weights, rates).mean(axis=1) for side in (first, second))
-    difference = froc(first, mode).score - froc(second, mode).score
-    resampled = (a - b)[np.isfinite(a - b)]
-    if not len(resampled):
-        return Paired(difference, math.nan, math.nan, math.nan)
-    tail = expanded_tail(confidence, _units(first))
-    low, high = np.quantile(resampled, [tail, 1 - tail])
-    side = min((resampled <= 0).sum(), (resampled >= 0).sum())
-    return Paired(difference, float(low), float(high), float(min(1.0, 2 * (side + 1) / (len(resampled) + 1))))
-
-
 def subset(slides: Sequence[SlideHits], names: Sequence[str] | set[str]) -> list[SlideHits]:
     """The slides with these names, in their order."""
     wanted = set(names)
@@ -530,10 +361,17 @@ def subset(slides: Sequence[SlideHits], names: Sequence[str] | set[str]) -> list
 
 
 def found_at(curve: Froc, score: float) -> float:
-    """False positives a slide at the highest threshold that still finds a lesion of this ``score``; NaN if missed."""
+    """Return the false positives per slide at the highest threshold that finds a lesion of this ``score``.
+
+    NaN when no detection hit the lesion (``score`` not finite), or the curve ends above it (``official`` drops the
+    smallest score). The comparison is that of the curve's mode.
+    """
     if not math.isfinite(score):
         return math.nan
-    place = np.searchsorted(curve.thresholds, score, side="right") - 1
+    thresholds = curve.thresholds[:-1]
+    if curve.mode == "official":
+        thresholds, score = as_single(thresholds), float(as_single(max(score, 0.0)))
+    place = np.searchsorted(thresholds, score, side="right") - 1
     return float(curve.fps[place]) if place >= 0 else math.nan
 
 
