@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import math
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from chowder.files import UserError, atomic, write_text
+from chowder.polygons import even_odd, multipolygon, polygonal, scan, union
 
 if TYPE_CHECKING:
     import shapely
@@ -75,7 +76,7 @@ def read_asap(
     path = Path(path)
     roles = {name.lower(): "tumour" for name in tumour} | {name.lower(): "excluded" for name in excluded}
     outlines = _outlines(path)
-    annotation = Annotation(tumor=_multipolygon([]), polygons=outlines)
+    annotation = Annotation(tumor=multipolygon([]), polygons=outlines)
     areas: dict[str, list] = {"tumour": [], "excluded": []}
     for outline in outlines:
         role = roles.get(outline.group.strip().lower())
@@ -157,7 +158,7 @@ def _checked(outline: Outline, size: tuple[int, int] | None, path: Path, annotat
         low, high = outline.points.min(axis=0), outline.points.max(axis=0)
         if low.min() < 0 or high[0] > width or high[1] > height:
             before = shape.area
-            shape = _polygonal(shapely.intersection(shape, shapely.box(0, 0, width, height)))
+            shape = polygonal(shapely.intersection(shape, shapely.box(0, 0, width, height)))
             lost = 1 - shape.area / before if before else 0
             annotation.warnings.append(
                 f"{where} leaves the slide ({width} x {height}): {100 * lost:.1f} % of its area clipped"
@@ -173,103 +174,19 @@ def _combined(areas: dict[str, list], path: Path, warnings: list[str]):
     import shapely
 
     if not areas["tumour"]:
-        return _multipolygon([])
+        return multipolygon([])
     tumour = [shape for _, shape in areas["tumour"]]
     excluded = [shape for _, shape in areas["excluded"]]
     try:
-        cut = shapely.union_all(excluded)
-        whole = shapely.difference(shapely.union_all(tumour), cut)
+        cut, whole = union(excluded), union(tumour)
+        whole = shapely.difference(whole, cut) if excluded else whole
     except shapely.errors.GEOSException:  # nearly coincident edges: a grid of 1/128 pixel always succeeds
         cut = shapely.union_all(excluded, grid_size=1 / 128)
         whole = shapely.difference(shapely.union_all(tumour, grid_size=1 / 128), cut, grid_size=1 / 128)
     for name, shape in areas["tumour"] if excluded else ():
         if cut.covers(shape):
             warnings.append(f"{path}: tumour polygon '{name}' lies wholly inside an exclusion: nothing of it counts")
-    return _polygonal(whole)
-
-
-# ---------------------------------------------------------------------------------------------------- geometry
-
-
-def even_odd(points: np.ndarray) -> tuple[shapely.MultiPolygon, float, bool]:
-    """The area a closed outline encloses by the even-odd rule.
-
-    Parameters
-    ----------
-    points : (n, 2) x, y; the outline is closed from the last to the first.
-
-    Returns
-    -------
-    (shape, error, mended) : a valid MultiPolygon; its relative difference from :func:`even_odd_area` (0 for an
-        outline that did not cross itself); whether anything had to be mended.
-    """
-    import shapely
-
-    polygon = shapely.Polygon(points)
-    if polygon.is_valid:
-        return _multipolygon([polygon]), 0.0, False
-    try:
-        faces = shapely.get_parts(shapely.polygonize([shapely.union_all([shapely.LinearRing(points)])]))
-        inside = [
-            face for face in faces if _crossings(points, *shapely.get_coordinates(face.point_on_surface())[0]) % 2
-        ]
-        shape = _polygonal(shapely.union_all(inside))
-    except shapely.errors.GEOSException:
-        shape = _polygonal(shapely.make_valid(polygon))
-    wanted = even_odd_area(points)
-    # a hair's breadth of area (far below one pixel) is no area that anything could differ from
-    error = abs(shape.area - wanted) / wanted if wanted > 1e-6 else 0.0
-    return shape, error, True
-
-
-def even_odd_area(points: np.ndarray, lines: int = 2048) -> float:
-    """Area enclosed by the even-odd rule, by integrating along ``lines`` scan lines (independent of shapely)."""
-    points = np.asarray(points, dtype=np.float64)
-    low, high = points[:, 1].min(), points[:, 1].max()
-    if high <= low:
-        return 0.0
-    step = (high - low) / lines
-    scaled = np.column_stack([points[:, 0], (points[:, 1] - low) / step - 0.5])
-    row, x = _scan([scaled], lines)
-    order = np.lexsort((x, row))
-    x = x[order].reshape(-1, 2)  # a closed outline crosses every line an even number of times
-    return float((x[:, 1] - x[:, 0]).sum() * step)
-
-
-def _crossings(points: np.ndarray, x: float, y: float) -> int:
-    """How often the closed outline crosses the ray from (x, y) to the right."""
-    a, b = points, np.roll(points, -1, axis=0)
-    spans = (a[:, 1] <= y) != (b[:, 1] <= y)
-    a, b = a[spans], b[spans]
-    return int((a[:, 0] + (y - a[:, 1]) * (b[:, 0] - a[:, 0]) / (b[:, 1] - a[:, 1]) > x).sum())
-
-
-def _scan(rings: Sequence[np.ndarray], rows: int) -> tuple[np.ndarray, np.ndarray]:
-    """Where closed rings cross the lines y = 0, 1, ..., rows - 1: (row, x) of every crossing, unsorted."""
-    starts = np.concatenate([np.asarray(ring, dtype=np.float64) for ring in rings])
-    ends = np.concatenate([np.roll(ring, -1, axis=0) for ring in rings])
-    # half-open in y, so that a vertex on a line is crossed once by the two edges that meet there
-    first = np.clip(np.ceil(np.minimum(starts[:, 1], ends[:, 1])), 0, rows).astype(np.int64)
-    last = np.clip(np.ceil(np.maximum(starts[:, 1], ends[:, 1])), 0, rows).astype(np.int64)
-    count = last - first
-    edge = np.repeat(np.arange(len(starts)), count)
-    row = np.arange(len(edge)) - np.repeat(np.cumsum(count) - count, count) + first[edge]
-    (x0, y0), (x1, y1) = starts[edge].T, ends[edge].T
-    return row, x0 + (row - y0) * (x1 - x0) / (y1 - y0)
-
-
-def _polygonal(shape) -> shapely.MultiPolygon:
-    """Only the polygons of a geometry (an intersection may leave lines and points)."""
-    import shapely
-
-    parts = shapely.get_parts(shapely.get_parts(shape))  # a collection may hold multi-polygons
-    return _multipolygon([part for part in parts if part.geom_type == "Polygon" and not part.is_empty])
-
-
-def _multipolygon(polygons: Sequence) -> shapely.MultiPolygon:
-    import shapely
-
-    return shapely.MultiPolygon([polygon for polygon in polygons if not polygon.is_empty])
+    return polygonal(whole)
 
 
 def tumor_mask(
@@ -290,7 +207,7 @@ def tumor_mask(
         return mask
     # in units of mask pixels, shifted so that pixel centres have integer coordinates
     rings = [shapely.get_coordinates(ring)[:-1] / downsample - 0.5 for ring in rings]
-    row, x = _scan(rings, mask.shape[0])
+    row, x = scan(rings, mask.shape[0])
     column = np.clip(np.ceil(x), 0, mask.shape[1]).astype(np.int64)
     keep = column < mask.shape[1]
     row, column = row[keep], column[keep]
