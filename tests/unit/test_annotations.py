@@ -142,17 +142,20 @@ def test_repair_gives_the_same_shape_as_face_by_face(seed, kind):
     assert shapely.symmetric_difference(shape, slow).area <= 1e-9 * max(slow.area, 1)
 
 
-def test_an_outline_of_400_random_points_is_read_in_half_a_second(tmp_path):
+def test_an_outline_of_400_random_points_costs_little_more_than_its_crossings(tmp_path):
+    """0.4 s on one quiet core, of which 0.12 s to find 18,000 crossings; face by face it took 50 times the latter."""
     points = np.random.default_rng(0).uniform(0, 10_000, (400, 2))
     path = written(tmp_path / "a.xml", ("Tumor", points))
-    times = []
+    ratios = []
     for _ in range(3):
         started = time.process_time()
+        shapely.union_all([shapely.LinearRing(points)])
+        crossings = time.process_time() - started
         result = annotations.read_asap(path)
-        times.append(time.process_time() - started)
+        ratios.append((time.process_time() - started - crossings) / crossings)
     assert result.repaired == ["p0"]
     assert result.tumor.area == pytest.approx(polygons.even_odd_area(points, 20_000), rel=1e-4)
-    assert min(times) < 0.5
+    assert min(ratios) < 10
 
 
 def test_outlines_united_by_pairs_are_the_union_of_all():

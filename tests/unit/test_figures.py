@@ -17,7 +17,7 @@ import figure_heatmap
 import figure_split_bias
 import figure_tissue
 import figure_training
-from chowder import figures, paper
+from chowder import figures, localisation, paper
 from chowder.files import UserError
 
 METHODS = ["meanpool", "weldon_r10", "chowder_r5"]
@@ -281,6 +281,38 @@ def test_heat_map_panels_have_the_right_aspect_and_lesions_in_place():
     assert np.allclose(np.vstack(outlines[0].get_segments()).max(axis=0), np.array([4200, 1800]) * MPP)
 
 
+def test_heat_map_draws_exclusions_dashed_and_says_so():
+    hole = shapely.box(1600, 900, 2500, 1400)  # cuts a corner out of the larger lesion
+    area = shapely.difference(lesion(), hole)
+    figure, _ = figures.heatmap("s", "chowder_r5", view_of(), tiles_of(), EXTENT, MPP, area, excluded=hole)
+    for axes in figure.axes[1:3]:
+        by_style = {}
+        for collection in axes.collections:
+            dashed = collection.get_linestyle()[0][1] is not None
+            by_style[dashed] = shapely.MultiLineString(list(collection.get_segments()))
+        assert by_style[True].length == pytest.approx(hole.length * MPP)
+        # the lesion's line stops where the exclusion begins: its cut edges are the exclusion's
+        cut = (400 + 400) * MPP
+        assert by_style[False].length == pytest.approx(area.length * MPP - cut, abs=4 * MPP)
+    legend = [text.get_text() for text in figure.legends[0].get_texts()]
+    assert legend == [figures.LESION_LABEL, figures.EXCLUSION_LABEL]
+    plain, _ = figures.heatmap("s", "chowder_r5", view_of(), tiles_of(), EXTENT, MPP, lesion())
+    assert [text.get_text() for text in plain.legends[0].get_texts()] == [figures.LESION_LABEL]
+    empty, _ = figures.heatmap("s", "chowder_r5", view_of(), tiles_of(), EXTENT, MPP)
+    assert not empty.legends and any("no lesion annotated" in text for text in texts(empty))
+
+
+def test_heat_map_says_label_and_predicted_probability(tmp_path):
+    drawn = figures.heatmap("s", "chowder_r5", view_of(), tiles_of(), EXTENT, MPP, label=0, probability=0.0421)
+    assert "labelled normal, predicted probability of tumour 0.042" in texts(drawn[0])
+    path = tmp_path / "p.csv"
+    path.write_text("slide,label,probability,member_1\n001,0,0.25,0.25\n1,1,0.75,0.75\n")
+    assert figure_heatmap.prediction(path, "1") == (1, 0.75), "names are texts, also where they look like numbers"
+    assert figure_heatmap.prediction(path, "001") == (0, 0.25)
+    with pytest.raises(UserError, match=r"p\.csv: 0 rows for slide s"):
+        figure_heatmap.prediction(path, "s")
+
+
 def test_detail_is_around_the_largest_lesion_or_the_highest_tile():
     tiles = tiles_of().assign(left=lambda t: t["x"] * MPP, top=lambda t: t["y"] * MPP)
     slide = (12 * EXTENT * MPP, 8 * EXTENT * MPP)
@@ -321,9 +353,16 @@ def test_gallery_prints_score_and_place_under_every_tile():
     assert any("3 of the R = 5 highest" in text for text in texts(figure))
 
 
-def test_tiles_that_touch_a_lesion_are_told_from_the_others():
-    tiles = pd.DataFrame({"x": [0, 900, 3000], "y": [0, 900, 3000]})
-    assert list(figures.in_lesion(tiles, lesion(), EXTENT)["in_lesion"]) == [0, 1, 0]
+def test_a_tile_is_in_a_lesion_by_the_place_of_its_detection():
+    """Its centre, as the FROC takes it; touching the outline is not enough, and an exclusion is no lesion."""
+    area = shapely.difference(lesion(), shapely.box(1600, 1000, 2000, 1800))
+    x = np.array([0, 700, 769, 770, 900, 1300, 1369, 1370, 1500, 3000])
+    tiles = pd.DataFrame({"x": x, "y": np.full(len(x), 1000), "score": 0.0})
+    grid = {"extent": EXTENT, "mpp0": MPP, "size": 224}
+    _, centres = localisation.detections(tiles["score"].to_numpy(), tiles[["x", "y"]].to_numpy(), grid)
+    by_hand = [int(1000 <= cx <= 1600 and 1000 <= cy <= 1800) for cx, cy in centres.tolist()]
+    assert by_hand == [0, 0, 0, 1, 1, 1, 1, 1, 0, 0] or by_hand == [0, 0, 0, 1, 1, 1, 1, 0, 0, 0]
+    assert list(figures.in_lesion(tiles, area, EXTENT)["in_lesion"]) == by_hand
 
 
 def test_thumbnail_outlines_the_mask_and_keeps_the_aspect():
@@ -418,7 +457,8 @@ def slide_figures(data, stem):
     common = ["--slide", "s", "--method", "chowder_r5", "--tiles", str(data / "tiles.parquet")]
     common += ["--scores", str(data / "scores.parquet"), "--annotation"]
     thumb = ["--preview", str(data / "s.jpg"), "--record", str(data / "s.json")]
-    figure_heatmap.main([*common, *thumb, *stem("heatmap")])
+    (data / "p.csv").write_text("slide,label,probability\ns,1,0.5\n")
+    figure_heatmap.main([*common, *thumb, "--predictions", str(data / "p.csv"), *stem("heatmap")])
     figure_gallery.main([*common, "--image", str(path), "--mpp=0.25", *stem("gallery")])
     files = ["--previews", str(data / "s.jpg"), "--masks", str(data / "s.png"), "--records", str(data / "s.json")]
     figure_tissue.main([*files, *stem("tissue")])

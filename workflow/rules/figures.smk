@@ -159,6 +159,7 @@ rule figure_heatmap:
         record=f"{RESULTS}/tissue/{{slide}}.json",
         tiles=f"{RESULTS}/tiles/{{slide}}.parquet",
         scores=f"{RESULTS}/tile_scores/{{encoder}}/{{method}}/{{slide}}.parquet",
+        predictions=f"{RESULTS}/predictions/{{encoder}}/{{method}}/competition.csv",
         all_scores=expand(f"{RESULTS}/tile_scores/{{{{encoder}}}}/{{{{method}}}}/{{slide}}.parquet", slide=TEST),
         image=lambda wildcards: image(wildcards.slide),
         annotation=lambda wildcards: annotation(wildcards.slide),
@@ -182,8 +183,8 @@ rule figure_heatmap:
     shell:
         "python {input.script} --slide {wildcards.slide} --method {wildcards.method} --preview {input.preview:q}"
         " --record {input.record:q} --tiles {input.tiles:q} --scores {input.scores:q} --all-scores {input.all_scores:q}"
-        " --image {input.image:q} --annotation {input.annotation:q} --settings {params.settings:q}"
-        " --output-stem {params.stem:q} > {log:q} 2>&1"
+        " --predictions {input.predictions:q} --image {input.image:q} --annotation {input.annotation:q}"
+        " --settings {params.settings:q} --output-stem {params.stem:q} > {log:q} 2>&1"
 
 
 rule figure_gallery:

@@ -18,7 +18,9 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--mpp", default="", help="um/px at level 0, where the file does not know it")
     parser.add_argument("--tiles", type=Path, required=True)
     parser.add_argument("--scores", type=Path, required=True)
-    parser.add_argument("--annotation", nargs="*", default=[], help="ASAP XML, to mark the tiles that touch a lesion")
+    parser.add_argument(
+        "--annotation", nargs="*", default=[], help="ASAP XML, to mark the tiles whose centre is in a lesion"
+    )
     args = parser.parse_args(argv)
 
     grid = tiling.read(args.tiles)[1]

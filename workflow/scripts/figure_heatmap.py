@@ -1,4 +1,4 @@
-"""Where the model looked: a slide, its tile scores from white to red, and a detail, lesions outlined in black."""
+"""Where the model looked: a slide, its tile scores from white to red, and a detail; lesions outlined."""
 
 from __future__ import annotations
 
@@ -8,7 +8,19 @@ import numpy as np
 import pandas as pd
 
 from chowder import annotations, figures, table, tiling
-from chowder.files import run
+from chowder.files import UserError, run
+
+
+def prediction(path: Path, slide: str) -> tuple[int, float]:
+    """Return label (1: tumour) and predicted probability of a slide."""
+    rows = figures.read_csv(path, slide=str)
+    missing = {"slide", "label", "probability"} - set(rows.columns)
+    if missing:
+        raise UserError(f"{path}: no column {', '.join(sorted(missing))}: train the method again")
+    row = rows[rows["slide"] == slide]
+    if len(row) != 1:
+        raise UserError(f"{path}: {len(row)} rows for slide {slide}, not 1: train the method again")
+    return int(row["label"].iloc[0]), float(row["probability"].iloc[0])
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -20,6 +32,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--tiles", type=Path, required=True)
     parser.add_argument("--scores", type=Path, required=True, help="tile_scores/.../<slide>.parquet")
     parser.add_argument("--annotation", nargs="*", default=[], help="ASAP XML; none or empty where there is none")
+    parser.add_argument("--predictions", type=Path, help="predictions/.../competition.csv: label and probability")
     parser.add_argument("--all-scores", nargs="*", default=[], help="tile scores of all test slides: one scale for all")
     parser.add_argument("--scale", choices=("score", "rank"), default="score")
     parser.add_argument("--image", type=Path, help="the slide itself: the detail is read from it, sharper")
@@ -30,7 +43,8 @@ def main(argv: list[str] | None = None) -> None:
     record = table.read_json(args.record)
     grid = tiling.read(args.tiles)[1]
     paths = [path for path in args.annotation if path]
-    area = annotations.read_asap(paths[0]).tumor if paths else None
+    annotation = annotations.read_asap(paths[0]) if paths else None
+    label, probability = prediction(args.predictions, args.slide) if args.predictions else (None, None)
     Image.MAX_IMAGE_PIXELS = None  # a thumbnail of ours, of a known size
     with Image.open(args.preview) as picture:
         view = figures.whole(np.asarray(picture.convert("RGB")), record["width"], record["height"], record["mpp"])
@@ -41,12 +55,15 @@ def main(argv: list[str] | None = None) -> None:
         pd.read_parquet(args.scores),
         grid.extent,
         record["mpp"],
-        area,
+        annotation.tumor if annotation else None,
         scale=args.scale,
         full=figures.full_red(np.concatenate([pd.read_parquet(path)["score"] for path in args.all_scores]))
         if args.all_scores
         else None,
         reader=figures.close_up(args.image, record["mpp"]) if args.image else None,
+        excluded=annotation.excluded if annotation else None,
+        label=label,
+        probability=probability,
     )
     figures.save(*drawing, args.output_stem, figures.About.of(args.settings))
 

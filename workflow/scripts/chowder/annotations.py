@@ -41,11 +41,13 @@ class Outline:
 class Annotation:
     """What a slide's annotation says.
 
-    ``tumor``: shapely MultiPolygon in level-0 pixels, valid, exclusions cut out. ``polygons``: the outlines as read.
-    ``warnings``: one line each, for the report. ``repaired``: names of the self-intersecting outlines that were mended.
+    ``tumor``: shapely MultiPolygon in level-0 pixels, valid, exclusions cut out. ``excluded``: the union of the
+    exclusions, likewise. ``polygons``: the outlines as read. ``warnings``: one line each, for the report.
+    ``repaired``: names of the self-intersecting outlines that were repaired.
     """
 
     tumor: shapely.MultiPolygon
+    excluded: shapely.MultiPolygon
     polygons: list[Outline] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
     repaired: list[str] = field(default_factory=list)
@@ -76,7 +78,7 @@ def read_asap(
     path = Path(path)
     roles = {name.lower(): "tumour" for name in tumour} | {name.lower(): "excluded" for name in excluded}
     outlines = _outlines(path)
-    annotation = Annotation(tumor=multipolygon([]), polygons=outlines)
+    annotation = Annotation(multipolygon([]), multipolygon([]), outlines)
     areas: dict[str, list] = {"tumour": [], "excluded": []}
     for outline in outlines:
         role = roles.get(outline.group.strip().lower())
@@ -89,7 +91,7 @@ def read_asap(
         shape = _checked(outline, size, path, annotation)
         if shape is not None:
             areas[role].append((outline.name, shape))
-    annotation.tumor = _combined(areas, path, annotation.warnings)
+    annotation.tumor, annotation.excluded = _combined(areas, path, annotation.warnings)
     if outlines and not areas["tumour"]:
         annotation.warnings.append(f"{path}: no polygon in a tumour group: the slide has no annotated lesion")
     return annotation
@@ -170,11 +172,9 @@ def _checked(outline: Outline, size: tuple[int, int] | None, path: Path, annotat
 
 
 def _combined(areas: dict[str, list], path: Path, warnings: list[str]):
-    """Union of the tumour outlines less the excluded ones, as a MultiPolygon."""
+    """Union of the tumour outlines less the excluded ones, and union of the excluded ones, as MultiPolygons."""
     import shapely
 
-    if not areas["tumour"]:
-        return multipolygon([])
     tumour = [shape for _, shape in areas["tumour"]]
     excluded = [shape for _, shape in areas["excluded"]]
     try:
@@ -186,7 +186,7 @@ def _combined(areas: dict[str, list], path: Path, warnings: list[str]):
     for name, shape in areas["tumour"] if excluded else ():
         if cut.covers(shape):
             warnings.append(f"{path}: tumour polygon '{name}' lies wholly inside an exclusion: nothing of it counts")
-    return polygonal(whole)
+    return polygonal(whole), polygonal(cut)
 
 
 def tumor_mask(

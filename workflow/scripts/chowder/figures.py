@@ -59,7 +59,8 @@ RC = {
     "figure.facecolor": "white",
 }
 PAPER_LABEL = "paper, Camelyon-16, as remembered"
-LESION_LABEL = "annotated lesion"
+LESION_LABEL, EXCLUSION_LABEL = "annotated lesion", "excluded from the annotation"
+EXCLUSION_DASH = (0, (2.5, 1.5))
 
 
 @dataclass(frozen=True)
@@ -674,16 +675,26 @@ def tint(view: View, tiles: pd.DataFrame, size: float, colours: np.ndarray) -> n
     return np.rint(255 * colour * light[..., None]).clip(0, 255).astype(np.uint8)
 
 
-def outline(axes, area, mpp: float, linewidth: float = 0.9) -> None:
-    """Draw the outlines of a shapely (Multi)Polygon in level-0 px as black lines on axes in µm."""
-    if area is None or area.is_empty:
-        return
+def outline(axes, area, mpp: float, linewidth: float = 0.9, excluded=None) -> None:
+    """Draw the outlines of a shapely (Multi)Polygon in level-0 px as black lines on axes in µm.
+
+    ``excluded``: what was cut out of it, drawn dashed; where ``area`` ends at an exclusion the line is dashed too.
+    """
+    import shapely
     from matplotlib.collections import LineCollection
 
-    polygons = getattr(area, "geoms", [area])
-    rings = [ring for polygon in polygons if polygon.area for ring in (polygon.exterior, *polygon.interiors)]
-    lines = [np.asarray(ring.coords)[:, :2] * mpp for ring in rings]
-    axes.add_collection(LineCollection(lines, colors="black", linewidths=linewidth, zorder=4), autolim=False)
+    def draw(lines, **style) -> None:
+        parts = [shapely.get_coordinates(part) * mpp for part in shapely.get_parts(lines) if part.length]
+        if parts:
+            axes.add_collection(LineCollection(parts, colors="black", zorder=4, **style), autolim=False)
+
+    solid = shapely.boundary(area) if area is not None else shapely.MultiLineString()
+    if excluded is not None and not excluded.is_empty:
+        dashed = shapely.boundary(excluded)
+        # cutting moved corners by less than a pixel, so the common line is told by distance
+        solid = shapely.difference(solid, shapely.buffer(dashed, 0.5))
+        draw(dashed, linewidths=linewidth, linestyles=[EXCLUSION_DASH])
+    draw(solid, linewidths=linewidth)
 
 
 def scale_length(width: float) -> int:
@@ -753,14 +764,18 @@ def heatmap(
     reader: Callable[[tuple[float, float, float, float]], View] | None = None,
     caption: str = "",
     full: float | None = None,
+    excluded=None,
+    label: int | None = None,
+    probability: float | None = None,
 ) -> tuple[object, pd.DataFrame]:
     """A slide, its heat map (white to red) and a detail (blue-white-red) with the lesions' outlines in black.
 
     ``tiles``: x, y (level-0 px), score; ``extent``: tile edge in level-0 px; ``area``: tumour polygons in level-0 px or
-    None. ``scale``: "score" (white at 0, the training tiles' mean; red at ``full``, by default at the slide's 99.5 %
-    quantile or 3, whichever is more) or "rank" (within the slide). Pass one ``full`` for all slides of a method
-    (:func:`full_red`), so that red means the same on each. ``reader`` reads a box in µm at a better resolution, for the
-    detail.
+    None; ``excluded``: polygons cut out of them, drawn dashed. ``label`` (1: tumour) and predicted ``probability`` of
+    the slide are printed under its name. ``scale``: "score" (white at 0, the training tiles' mean; red at ``full``, by
+    default at the slide's 99.5 % quantile or 3, whichever is more) or "rank" (within the slide). Pass one ``full`` for
+    all slides of a method (:func:`full_red`), so that red means the same on each. ``reader`` reads a box in µm at a
+    better resolution, for the detail.
     """
     _need(tiles, ["x", "y", "score"], f"tile scores of {slide}")
     if tiles.empty or tiles["score"].isna().all():
@@ -793,7 +808,7 @@ def heatmap(
     overview = _enlarged(overview, 500)
 
     # Three panels in a row for upright slides; the two overviews above each other for wide ones.
-    gap, bars, head, title = 0.12, 0.55, 0.2, 0.14
+    gap, bars, head, title = 0.12, 0.55, 0.2, 0.28
     if overview.aspect <= 1.25:
         height = min(4.2, (7.6 - 2 * gap) / (2 * overview.aspect + 1))
         wide = height * overview.aspect
@@ -825,21 +840,21 @@ def heatmap(
             spine.set(visible=True, linewidth=0.5, color="#9aa1a9")
         scale_bar(axis, part)
     figure.text(0, 1, f"{slide}, {paper.parse(method).label}", size=9, weight="bold", va="top")
+    figure.text(0, 1 - 0.16 / total[1], verdict(label, probability), size=7.5, va="top")
     for axis, width in ((axes[1], 0.7), (axes[2], 1.1)):
-        outline(axis, area, mpp, width)
+        outline(axis, area, mpp, width, excluded)
+    _line_legend(figure, area, excluded)
     _frame(axes[1], close.box)
     for place, colours, start in ((places[1], red, middle), (places[2], both, low)):
         bar_width = min(place[2] * 0.86, 2.2)
         left = place[0] + (place[2] - bar_width) / 2
         bar = figure.add_axes((left / total[0], (place[1] - 0.17) / total[1], bar_width / total[0], 0.09 / total[1]))
         _colour_bar(figure, bar, colours, start, high, name, scale)
-    lesions = "lesions outlined in black" if area is not None and not area.is_empty else "no lesion annotated"
-    if caption:
-        lesions = caption
+    lesions = f"{caption}; " if caption else ("" if area is not None and not area.is_empty else "no lesion annotated; ")
     figure.text(
         0,
         -0.005,
-        f"{len(tiles):,} tiles scored; {lesions}; grey: tissue without score",
+        f"{len(tiles):,} tiles scored; {lesions}grey: tissue without score",
         ha="left",
         va="top",
         size=6.5,
@@ -849,6 +864,26 @@ def heatmap(
     inside &= (tiles["top"] + size > close.box[1]) & (tiles["top"] < close.box[3])
     data = pd.DataFrame({"x": tiles["x"], "y": tiles["y"], "score": tiles["score"], "drawn": shown})
     return figure, data.assign(in_detail=inside.astype(int))
+
+
+def verdict(label: int | None, probability: float | None) -> str:
+    """Return the line under a slide's name: ``labelled tumour, predicted probability of tumour 0.745``."""
+    words = [] if label is None else [f"labelled {'tumour' if label else 'normal'}"]
+    words += [] if probability is None else [f"predicted probability of tumour {probability:.3f}"]
+    return ", ".join(words)
+
+
+def _line_legend(figure, area, excluded) -> None:
+    """What solid and dashed outlines mean, in the figure's upper right corner."""
+    from matplotlib.lines import Line2D
+
+    shown = []
+    if area is not None and not area.is_empty:
+        shown.append(Line2D([], [], color="black", linewidth=1.1, label=LESION_LABEL))
+    if excluded is not None and not excluded.is_empty:
+        shown.append(Line2D([], [], color="black", linewidth=1.1, linestyle=EXCLUSION_DASH, label=EXCLUSION_LABEL))
+    if shown:
+        figure.legend(handles=shown, loc="upper right", fontsize=6.5, borderpad=0, borderaxespad=0, labelspacing=0.2)
 
 
 def _enlarged(view: View, shortest: int) -> View:
@@ -907,11 +942,15 @@ def close_up(image: str | Path, mpp: float, longest: int = 900) -> Callable[[tup
 
 
 def in_lesion(tiles: pd.DataFrame, area, extent: float) -> pd.DataFrame:
-    """``tiles`` with ``in_lesion`` (0/1): whether the tile touches the tumour ``area`` (level-0 px)."""
+    """Return ``tiles`` with ``in_lesion`` (0/1): whether the tile's centre is in the tumour ``area`` (level-0 px).
+
+    The centre is where the FROC puts the tile's detection (``localisation.detections``). The outline is taken as it is;
+    the FROC also counts a detection up to 37.5 µm outside it (``froc.label_lesions``).
+    """
     import shapely
 
-    boxes = shapely.box(tiles["x"], tiles["y"], tiles["x"] + extent, tiles["y"] + extent)
-    return tiles.assign(in_lesion=shapely.intersects(boxes, area).astype(int))
+    x, y = (np.floor(tiles[axis].to_numpy(float) + extent / 2) for axis in ("x", "y"))
+    return tiles.assign(in_lesion=shapely.intersects_xy(area, x, y).astype(int))
 
 
 # Gallery and contact sheet ------------------------------------------------------------------------------------------

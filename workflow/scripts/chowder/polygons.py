@@ -60,7 +60,7 @@ def even_odd(points: np.ndarray) -> tuple[shapely.MultiPolygon, float, bool]:
 
 
 def even_odd_area(points: np.ndarray, lines: int = 2048) -> float:
-    """Return the area enclosed by the even-odd rule, found by integrating along ``lines`` scan lines (independent of shapely)."""
+    """Return the area enclosed by the even-odd rule, integrated over ``lines`` scan lines, without shapely."""
     points = np.asarray(points, dtype=np.float64)
     low, high = points[:, 1].min(), points[:, 1].max()
     if high <= low:
