@@ -19,6 +19,7 @@ import figure_tissue
 import figure_training
 from chowder import figures, localisation, paper
 from chowder.files import UserError
+from chowder.table import RATES
 
 METHODS = ["meanpool", "weldon_r10", "chowder_r5"]
 ABOUT = figures.About("demo", True)
@@ -198,6 +199,61 @@ def losses(name, members=4):
         for member in range(members)
     ]
     return pd.DataFrame(rows)
+
+
+def test_the_band_of_the_best_method_can_be_seen():
+    """In the picture: inside the band, away from every line, the colour is told from white; its edges are darker."""
+    roc = roc_of("chowder_r5").assign(low=lambda t: t["tpr"] - 0.3, high=lambda t: t["tpr"] + 0.3)
+    froc = froc_of("chowder_r5")
+    rates = np.array([float(rate) for rate in RATES])
+    at = np.interp(rates, froc["fps"][::-1], froc["sensitivity"][::-1])
+    limits = pd.DataFrame({"method": "chowder_r5", "fps": rates, "low": at - 0.3, "high": at + 0.3})
+    alone = pd.DataFrame(
+        [
+            {"method": "chowder_r5", "auc": 0.9, "froc": 0.5}
+            | dict.fromkeys(["auc_low", "auc_high", "froc_low", "froc_high"], 0.5)
+        ]
+    )
+    figure, data = figures.curves(roc, froc, alone, limits=limits)
+    figure.canvas.draw()
+    picture = np.asarray(figure.canvas.buffer_rgba())[..., :3].astype(int)
+    for axes, panel, x in ((figure.axes[0], "roc", 0.31), (figure.axes[1], "froc", 3.9)):
+        drawn = data[(data["panel"] == panel) & data["low"].notna()]
+
+        def darkest(y, spread, axes=axes, x=x):
+            column, row = axes.transData.transform((x, y))
+            row = picture.shape[0] - 1 - round(row)
+            return picture[row - spread : row + spread + 1, round(column)].min(axis=1).min()
+
+        low, middle = (np.interp(x, drawn["x"], drawn[column]) for column in ("low", "y"))
+        background, inside, edge = darkest(low - 0.06, 0), darkest((low + middle) / 2, 0), darkest(low, 2)
+        assert background == 255
+        assert inside < 195
+        assert edge < inside - 15
+
+
+def test_a_band_of_no_width_is_said():
+    perfect = pd.DataFrame({"method": "chowder_r5", "fpr": [0.0, 0, 1], "tpr": [0.0, 1, 1], "low": 1.0, "high": 1.0})
+    figure, _ = figures.curves(perfect, None, values().tail(1))
+    assert any("bootstrap interval has no width, CHOWDER R=5" in text for text in texts(figure))
+
+
+def test_the_froc_band_is_the_interval_printed_at_each_rate(tmp_path):
+    """Also where the curve has two corners far apart, between which interpolated limits would be wrong."""
+    part = {"score": 0.9, "low": 0.8, "high": 1.0, "sens_at_low": {"0.25": 0.4, "1": 0.9, "8": 1.0, "2": None}}
+    part["sens_at_high"] = {"0.25": 1.0, "1": 1.0, "8": 1.0, "2": 1.0}
+    limits = pd.DataFrame(figure_curves.sensitivity_limits("chowder_r5", part))
+    assert limits.to_numpy().tolist() == [
+        ["chowder_r5", 0.25, 0.4, 1],
+        ["chowder_r5", 1, 0.9, 1],
+        ["chowder_r5", 8, 1, 1],
+    ]
+    froc = pd.DataFrame({"method": "chowder_r5", "fps": [115.0, 0.3, 0], "sensitivity": [1.0, 1, 0]})
+    figure, data = figures.curves(roc_of("chowder_r5"), froc, values().tail(1), limits=limits)
+    band = data[(data["panel"] == "froc") & data["low"].notna()]
+    assert band[["x", "low", "high"]].to_numpy().tolist() == [[0.25, 0.4, 1], [1, 0.9, 1], [8, 1, 1]]
+    edges = [line.get_ydata().tolist() for line in figure.axes[1].lines if len(line.get_xdata()) == 3]
+    assert edges == [[0.4, 0.9, 1.0], [1.0, 1.0, 1.0]]
 
 
 def test_training_csv_is_mean_and_range_of_the_members():

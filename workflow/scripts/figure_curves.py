@@ -10,6 +10,16 @@ from chowder import figures, table
 from chowder.files import run
 
 
+def sensitivity_limits(method: str, part: dict) -> list[dict]:
+    """Return method, fps, low, high of the sensitivity at each rate that froc.json has an interval for."""
+    low, high = part.get("sens_at_low") or {}, part.get("sens_at_high") or {}
+    return [
+        {"method": method, "fps": float(rate), "low": low[rate], "high": high[rate]}
+        for rate in sorted(low.keys() & high.keys(), key=float)
+        if None not in (low[rate], high[rate])
+    ]
+
+
 def main(argv: list[str] | None = None) -> None:
     parser = figures.options(__doc__)
     parser.add_argument("--methods", nargs="+", required=True, help="names, in the order of the files")
@@ -19,7 +29,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--froc-curves", type=Path, nargs="*", default=[], help="froc_curve.csv of each")
     args = parser.parse_args(argv)
 
-    rows, infos, roc, froc = [], [], [], []
+    rows, infos, roc, froc, limits = [], [], [], [], []
     for method, auc, score, left, right in zip(
         args.methods,
         table.matched(args.auc, len(args.methods), "--auc"),
@@ -32,6 +42,7 @@ def main(argv: list[str] | None = None) -> None:
         rows.append(row)
         infos.append(info)
         roc.append(figures.read_csv(left).assign(method=method))
+        limits += sensitivity_limits(method, (table.read_json(score) if score else {}).get(info["mode"]) or {})
         froc.append(figures.read_csv(right).assign(method=method) if right else pd.DataFrame())
     values = pd.DataFrame(rows).rename(columns=lambda name: name.replace("auc_test", "auc"))
     reasons = [next((info[key] for info in infos if key in info), "") for key in ("no_froc", "no_test")]
@@ -40,6 +51,7 @@ def main(argv: list[str] | None = None) -> None:
         pd.concat(froc),
         values,
         reason=f"No FROC: {reasons[0]}" if reasons[0] else "",
+        limits=pd.DataFrame(limits, columns=["method", "fps", "low", "high"]),
         no_roc=f"No ROC: {reasons[1]}" if reasons[1] else "",
     )
     figures.save(*drawing, args.output_stem, figures.About.of(args.settings))

@@ -201,6 +201,22 @@ def _band(axes, names: Sequence[str], what: str = "bootstrap interval") -> None:
     axes.text(0.985, 0.02, text, transform=axes.transAxes, ha="right", va="bottom", size=6.5, color=GREY)
 
 
+def _interval_band(axes, name: str, curve: pd.DataFrame, what: str) -> None:
+    """Fill between ``low`` and ``high`` of a method's curve (x, low, high), with both edges drawn, and say whose it is.
+
+    The edges keep a narrow band, or one of a pale colour, apart from the background. A band without any width says so.
+    """
+    colour, curve = method_style(name)["color"], curve.dropna(subset=["low", "high"])
+    x, low, high = (curve[column].to_numpy(float) for column in ("x", "low", "high"))
+    if not (high - low > 1e-9).any():
+        _band(axes, [name], f"{what} has no width")
+        return
+    axes.fill_between(x, low, high, alpha=0.28, linewidth=0, zorder=1.5, color=colour)
+    for edge in (low, high):
+        axes.plot(x, edge, color=colour, linewidth=0.8, alpha=0.75, zorder=1.6)
+    _band(axes, [name], what)
+
+
 def _need(frame: pd.DataFrame, columns: Sequence[str], what: str) -> None:
     absent = [column for column in columns if column not in frame.columns]
     if absent:
@@ -234,12 +250,19 @@ def froc_line(fps: np.ndarray, sensitivity: np.ndarray) -> np.ndarray:
 
 @styled
 def curves(
-    roc: pd.DataFrame, froc: pd.DataFrame | None, values: pd.DataFrame, reason: str = "", no_roc: str = ""
+    roc: pd.DataFrame,
+    froc: pd.DataFrame | None,
+    values: pd.DataFrame,
+    reason: str = "",
+    no_roc: str = "",
+    limits: pd.DataFrame | None = None,
 ) -> tuple[object, pd.DataFrame]:
     """ROC (left) and FROC (right) of every method.
 
     ``roc``: method, fpr, tpr and perhaps low, high (band of the tpr); ``froc``: method, fps, sensitivity; ``values``:
     method, auc, auc_low, auc_high, froc, froc_low, froc_high. ``reason``/``no_roc``: why there is none, for the panel.
+    ``limits``: method, fps, low, high of the sensitivity at the six rates. The FROC band joins these: between the
+    corners of the curve, which can be 100 false positives apart, nothing else is known.
     """
     names = _sorted(list(values["method"]))
     label, known = _labels(names), values.set_index("method")
@@ -283,17 +306,8 @@ def curves(
             left.plot(part["fpr"], part["tpr"], gid=name, **method_style(name))
             kept = pd.DataFrame({"panel": "roc", "method": name, "x": part["fpr"], "y": part["tpr"]})
             if name == banded and {"low", "high"} <= set(part.columns):
-                left.fill_between(
-                    part["fpr"],
-                    part["low"],
-                    part["high"],
-                    alpha=0.15,
-                    linewidth=0,
-                    zorder=1.5,
-                    color=method_style(name)["color"],
-                )
                 kept["low"], kept["high"] = part["low"], part["high"]
-                _band(left, [name])
+                _interval_band(left, name, kept, "bootstrap interval")
             drawn.append(kept)
         left.set(xlim=(-0.015, 1.015), ylim=(-0.015, 1.015), aspect="equal")
     legend(left, lower[0], "auc")
@@ -313,13 +327,10 @@ def curves(
             right.plot(x, y, gid=name, **style)
             right.plot(rates, np.interp(rates, x, y), "o", markersize=2.6, color=style["color"], zorder=style["zorder"])
             kept = pd.DataFrame({"panel": "froc", "method": name, "x": x, "y": y})
-            if name == known["froc"].idxmax() and {"low", "high"} <= set(part.columns):
-                for end in ("low", "high"):
-                    kept[end] = froc_line(part["fps"].to_numpy(), part[end].to_numpy())
-                right.fill_between(
-                    x, kept["low"], kept["high"], alpha=0.15, linewidth=0, zorder=1.5, color=style["color"]
-                )
-                _band(right, [name])
+            if name == known["froc"].idxmax() and limits is not None and (limits["method"] == name).any():
+                known_at = limits[limits["method"] == name].set_index("fps")
+                kept = kept.join(known_at[["low", "high"]], on="x")
+                _interval_band(right, name, kept, "interval at the six rates")
             drawn.append(kept)
         right.set_xscale("log", base=2)
         right.set(xlim=(0.2, 10), ylim=(-0.015, 1.015), box_aspect=1)
