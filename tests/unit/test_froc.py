@@ -8,7 +8,7 @@ import time
 import froc_reference as plain
 import numpy as np
 import pytest
-from scipy import ndimage
+from scipy import ndimage, stats
 
 from chowder import annotations, froc, resampling
 from chowder.files import UserError
@@ -267,9 +267,11 @@ def test_official_equals_the_plain_statement_on_cohorts_with_ties_resampling_inc
         assert curve.sensitivity.tolist() == sensitivity
         assert list(curve.sens_at.values()) == sens_at
         assert curve.score == score
-    result = resampling.bootstrap_froc(hits, n=6, seed=seed, at=[0.1, 3.3])
-    weights = resampling.multiplicities(len(taking), 6, seed)
-    for drawn, sens, grid in zip(weights, result.sens, result.grid, strict=True):
+    drawn_slides = resampling.multiplicities(len(taking), 6, seed)
+    rates = np.array([*froc.RATES, 0.1, 3.3])
+    curves = resampling.Resampler(taking, "official").curves(drawn_slides, rates)
+    for drawn, values in zip(drawn_slides, curves, strict=True):
+        sens, grid = values[:6], values[6:]
         chosen = [one for one, times in zip(taking, drawn, strict=True) for _ in range(times)]
         if not any(len(one.best) for one in chosen):
             assert np.isnan(sens).all()
@@ -399,18 +401,61 @@ def test_every_resample_equals_the_score_of_the_slides_drawn(mode, seed):
     hits = random_hits(np.random.default_rng(seed), 7)
     if sum(len(one.best) for one in hits) == 0:
         pytest.skip("no lesion drawn")
-    result = resampling.bootstrap_froc(hits, n=40, seed=seed, mode=mode, at=[0.1, 3.3])
-    for weights, score, sens, grid in zip(
-        resampling.multiplicities(7, 40, seed), result.scores, result.sens, result.grid, strict=True
-    ):
-        drawn = [one for one, count in zip(hits, weights, strict=True) for _ in range(count)]
-        curve = froc.froc(drawn, mode)
+    drawn = resampling.multiplicities(7, 40, seed)
+    rates = np.array([*froc.RATES, 0.1, 3.3])
+    for times, values in zip(drawn, resampling.Resampler(hits, mode).curves(drawn, rates), strict=True):
+        curve = froc.froc([one for one, count in zip(hits, times, strict=True) for _ in range(count)], mode)
         if curve.lesions == 0:
-            assert math.isnan(score)
+            assert np.isnan(values).all()
             continue
-        assert sens.tolist() == list(curve.sens_at.values())
-        assert score == pytest.approx(curve.score, abs=1e-15)
-        assert grid.tolist() == np.interp([0.1, 3.3], curve.fps[::-1], curve.sensitivity[::-1]).tolist()
+        assert values[:6].tolist() == list(curve.sens_at.values())
+        assert values[6:].tolist() == np.interp([0.1, 3.3], curve.fps[::-1], curve.sensitivity[::-1]).tolist()
+
+
+@pytest.mark.parametrize("found", [0, 1, 3, 11, 12])
+def test_limits_of_equal_slides_are_jeffreys(found):
+    """One lesion per slide, all false positives below: a share, for which Rubin's draws are those of Jeffreys."""
+    hits = [slide(f"s{i}", [0.9 if i < found else -np.inf], [0.1]) for i in range(12)]
+    sample = resampling.bootstrap_froc(hits, 40_000, 0, mode="corrected")
+    posterior = stats.beta(found + 0.5, 12 - found + 0.5)
+    low, high = sample.interval
+    assert low == (pytest.approx(posterior.ppf(0.025), abs=0.006) if found else 0)
+    assert high == (pytest.approx(posterior.ppf(0.975), abs=0.006) if found < 12 else 1)
+    assert stats.kstest(sample.scores, posterior.cdf).pvalue > 1e-4
+
+
+@MODES
+@pytest.mark.parametrize("score", [0.9, -np.inf])
+def test_no_interval_has_width_0_where_all_lesions_are_found_or_none(mode, score):
+    hits = [slide(f"s{i}", [score] * (1 + i % 2), [0.3], itc=1) for i in range(9)]
+    result = resampling.bootstrap_froc(hits, 500, 0, mode=mode, at=[0.0, 0.5, 7.0])
+    ends = [result.interval, *result.sens_interval.values(), *zip(*result.band, strict=True)]
+    for low, high in ends:
+        assert (low, high) == ((pytest.approx(low), 1.0) if score > 0 else (0.0, pytest.approx(high)))
+        assert 0.05 < high - low < 0.4
+
+
+def test_an_interval_holds_its_estimate_even_with_one_draw():
+    hits = random_hits(np.random.default_rng(5), 12)
+    curve, result = froc.froc(hits), resampling.bootstrap_froc(hits, 1, 0)
+    assert result.interval[0] <= curve.score <= result.interval[1]
+    assert all(low <= curve.sens_at[rate] <= high for rate, (low, high) in result.sens_interval.items())
+
+
+@pytest.mark.parametrize("confidence", [0.8, 0.95, 0.99])
+def test_paired_interval_excludes_zero_exactly_when_p_is_below_its_level(confidence):
+    inside = 0
+    for seed in range(150):
+        rng = np.random.default_rng(seed)
+        slides = int(rng.choice([2, 5, 12, 30]))
+        gain = rng.uniform(0, 0.6)
+        first = [slide(f"s{i}", np.round(rng.random(2) + gain, 1), np.round(rng.random(3), 1)) for i in range(slides)]
+        second = [slide(f"s{i}", np.round(rng.random(2), 1), np.round(rng.random(3), 1)) for i in range(slides)]
+        result = resampling.paired_bootstrap(first, second, 300, seed, confidence)
+        assert (result.low > 0 or result.high < 0) == (result.p < 1 - confidence)
+        assert result.low < result.high
+        inside += result.p < 1 - confidence
+    assert 15 < inside < 135, "both cases happen"
 
 
 def test_bootstrap_depends_on_its_seed_only():
@@ -462,7 +507,8 @@ def test_paired_bootstrap_sees_a_difference_that_separate_intervals_hide():
     assert 0 < result.low < result.difference < result.high
     assert result.p < 0.01
     same = resampling.paired_bootstrap(worse, worse, 500, 0)
-    assert (same.difference, same.low, same.high, same.p) == (0, 0, 0, 1)
+    assert (same.difference, same.p) == (0, 1)
+    assert -0.1 < same.low < 0 < same.high < 0.1
     with pytest.raises(UserError, match="same slides"):
         resampling.paired_bootstrap(worse, worse[1:], 10, 0)
 

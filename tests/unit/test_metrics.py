@@ -203,7 +203,70 @@ def test_two_thousand_resamples_of_129_slides_take_less_than_two_seconds():
     assert time.process_time() - started < 2
 
 
+@pytest.mark.parametrize(("auc", "delong"), [(0.96, True), (0.94, False), (0.06, False), (0.04, True)])
+def test_beyond_0_95_the_limits_are_delongs(auc, delong):
+    # 10 positives: with 10 negatives an AUC is a hundredth; some positives lie below some negatives
+    wrong = round((1 - auc) * 100)
+    below = [min(10, max(0, wrong - 10 * i)) for i in range(10)]  # negatives above each positive
+    labels = np.r_[np.ones(10, int), np.zeros(10, int)]
+    scores = np.r_[[10 - b - 0.5 for b in below], np.arange(10)]
+    assert metrics.auc(labels, scores) == pytest.approx(auc)
+    sample = metrics.bootstrap_auc(labels, scores, 200)
+    assert (limits(sample) == metrics.delong_interval(labels, scores)) == delong
+    assert sample.low < auc < sample.high
+
+
+def test_a_pair_without_spread_has_an_interval_that_says_what_p_says():
+    labels = np.r_[np.ones(7, int), np.zeros(9, int)]
+    right = labels * 1.0
+    same = metrics.delong_test(labels, right, right * 2)
+    limit = 1 - 0.025 ** (1 / 7)  # exact binomial, 7 of 7
+    assert (same.difference, same.p) == (0, 1)
+    assert (same.low, same.high) == pytest.approx((-limit, limit))
+    for size, significant in ((7, True), (5, False)):
+        labels = np.r_[np.ones(size, int), np.zeros(9, int)]
+        result = metrics.delong_test(labels, labels * 1.0, labels * -1.0)
+        assert result.p == 2 * 0.5**size
+        assert (result.low > 0) == (result.p < 0.05) == significant
+
+
+def test_delong_over_folds_equals_the_slow_version_fold_by_fold():
+    rng = np.random.default_rng(3)
+    folds, differences, variances = [], [], []
+    for size in (20, 25, 31):
+        labels = np.r_[1, 1, 0, 0, rng.integers(0, 2, size)]
+        a, b = rng.random(size + 4) + labels * 0.5, np.round(rng.random(size + 4) + labels * 0.3, 1)
+        theta, covariance = slow_delong(labels, a, b)
+        folds.append((labels, a, b))
+        differences.append(theta[0] - theta[1])
+        variances.append(covariance[0][0] + covariance[1][1] - 2 * covariance[0][1])
+    result = metrics.delong_folds(folds)
+    assert result.difference == pytest.approx(np.mean(differences), abs=1e-12)
+    z = np.mean(differences) / math.sqrt(sum(variances) / 9)
+    assert result.z == pytest.approx(z, abs=1e-9)
+    assert result.p == pytest.approx(2 * stats.norm.sf(abs(z)), abs=1e-9)
+
+
 # --------------------------------------------------------------------------------------------------------------- ROC
+
+
+def test_the_roc_band_has_a_width_where_the_sensitivity_is_0_or_1():
+    labels = np.r_[np.ones(12, int), np.zeros(15, int)]
+    for scores in (labels * 1.0, labels + np.arange(27) / 100, -labels * 1.0):
+        roc = metrics.roc_curve(labels, scores, 300)
+        inside = (roc.tpr == 1) | (roc.tpr == 0)
+        assert inside.any()
+        assert (roc.high - roc.low)[inside].min() > 0.1
+        assert (roc.high[roc.tpr == 1] == 1).all()
+
+
+def test_the_roc_band_of_a_single_point_is_jeffreys():
+    """Negatives all below: at every false positive rate the sensitivity above a score is a share of 20 positives."""
+    labels = np.r_[np.ones(20, int), np.zeros(30, int)]
+    scores = np.r_[np.full(13, 3.0), np.full(7, 1.0), np.full(30, 2.0)]
+    roc = metrics.roc_curve(labels, scores, 20_000)
+    expected = stats.beta(13.5, 7.5).ppf([0.025, 0.975])
+    assert (roc.low[1], roc.high[1]) == pytest.approx(expected, abs=0.01)
 
 
 def test_roc_curve_equals_scikit_learn_and_has_a_band_around_it():
