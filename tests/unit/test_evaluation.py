@@ -89,6 +89,14 @@ def test_auc_report_by_hand(data):
     assert "1 of 3 folds" in auc["cv"]["reason"]
 
 
+def test_the_ensemble_size_is_the_number_of_member_columns(data):
+    assert run_evaluate(data)[0]["ensemble"] == 1
+    rows = (data / "competition.csv").read_text().splitlines()
+    rows = [rows[0] + ",member_2,member_3", *(line + ",0.1,0.2" for line in rows[1:])]
+    (data / "competition.csv").write_text("\n".join(rows) + "\n")
+    assert run_evaluate(data)[0]["ensemble"] == 3
+
+
 def test_froc_report_by_hand(data):
     _, report = run_evaluate(data)
     assert report["available"]

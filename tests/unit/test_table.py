@@ -51,7 +51,24 @@ def frame_of(**values):
     )
 
 
-def demo(**settings):
+def made_tests(*rows, encoder="resnet50"):
+    """tests.csv from (column, method, against, p_holm)."""
+    about = {"encoder": encoder, "difference": -0.05, "low": -0.15, "high": 0.05, "test": "paired DeLong"}
+    rows = [dict(zip(("column", "method", "against", "p_holm"), row, strict=True)) for row in rows]
+    return pd.DataFrame([about | row | {"p": row["p_holm"] / 2} for row in rows], columns=list(table.TEST_COLUMNS))
+
+
+TESTS = made_tests(
+    ("auc_test", "weldon_r10", "chowder_r5", 0.21),
+    ("auc_test", "meanpool", "chowder_r5", 0.0004),
+    ("auc_cv", "weldon_r10", "chowder_r5", 0.05),
+    ("auc_cv", "meanpool", "chowder_r5", 0.049),
+    ("froc", "weldon_r10", "chowder_r5", 1.0),
+    ("froc", "meanpool", "chowder_r5", 0.01),
+)
+
+
+def demo(tests=TESTS, **settings):
     rows = [
         row("chowder_r5", auc_json(0.90), timing={"train_seconds": 12.34}),
         row("meanpool", auc_json(0.70, cv=0.5), froc_json(0.1)),
@@ -59,7 +76,7 @@ def demo(**settings):
     ]
     slides = pd.DataFrame({"slide": list("abcd"), "label": [0, 1, 0, 1], "split": ["train", "train", "test", "test"]})
     summary = pd.DataFrame({"slide": list("abcd"), "tiles": [1000, 2000, 3000, 4000], "sampled": [500] * 4})
-    return table.build(rows, slides, summary, {"dataset": "demo", "simulated": True} | settings)
+    return table.build(rows, slides, summary, {"dataset": "demo", "simulated": True} | settings, tests)
 
 
 def test_columns_are_the_contract():
@@ -111,26 +128,74 @@ def test_a_reason_of_some_methods_names_them():
     assert "FROC is empty for CHOWDER R=5: no detections." in bench.missing
 
 
-def test_best_is_marked_and_differences_inside_the_sampling_error_are_held_back():
-    frame = frame_of(
-        auc_test=[0.90, 0.85, 0.79, 0.60],
-        auc_test_low=[0.80, 0.83, 0.68, 0.55],
-        auc_test_high=[1.00, 0.87, 0.90, 0.65],
-        auc_cv=[0.70, 0.90, 0.88, 0.80],
-        auc_cv_sd=[0.01, 0.01, 0.03, 0.05],
-        froc=[0.3, 0.3, math.nan, 0.1],
-        froc_low=[0.2, 0.2, math.nan, math.nan],
-        froc_high=[0.4, 0.4, math.nan, math.nan],
-    )
-    marks = table.marks(frame)
-    # half-widths 0.10, 0.02, 0.11, 0.05 against differences 0, 0.05, 0.11, 0.30 from the best (0.10)
-    assert list(marks["auc_test"]) == ["best", "near", "near", ""]
-    assert list(marks["auc_cv"]) == ["", "best", "near", ""]
-    assert list(marks["froc"]) == ["best", "best", "", ""]
+def test_the_tests_are_the_only_source_of_the_mark_near():
+    marks = table.marks(demo())
+    assert list(marks["auc_test"]) == ["", "near", "best"]  # meanpool, weldon_r10, chowder_r5
+    assert list(marks["auc_cv"]) == ["", "near", "best"]  # 0.049 and 0.05
+    assert list(marks["froc"]) == ["", "near", "best"]
+    assert set(table.marks(demo(None)).to_numpy().ravel()) == {"", "best"}
+    # a test against another method is no test against the best
+    others = made_tests(("auc_test", "weldon_r10", "meanpool", 0.9), ("auc_test", "meanpool", "weldon_r10", 0.9))
+    assert list(table.marks(demo(others))["auc_test"]) == ["", "", "best"]
+
+
+def test_marks_follow_the_confidence_and_stay_inside_an_encoder():
+    assert list(table.marks(demo(confidence=0.99))["auc_cv"]) == ["near", "near", "best"]
+    rows = [row("meanpool", auc_json(0.7)), row("maxpool", auc_json(0.8)), row("meanpool", auc_json(0.9), encoder="e")]
+    bench = table.build(rows, tests=made_tests(("auc_test", "meanpool", "maxpool", 0.5)))
+    marked = {
+        (r.encoder, r.method): m for r, m in zip(bench.frame.itertuples(), table.marks(bench)["auc_test"], strict=True)
+    }
+    assert marked == {("e", "meanpool"): "", ("resnet50", "meanpool"): "near", ("resnet50", "maxpool"): "best"}
+    assert "highest value of its encoder" in table.to_markdown(bench)
+
+
+def test_equal_values_are_both_best():
+    bench = table.build([row("meanpool"), row("maxpool")], tests=made_tests(("froc", "maxpool", "meanpool", 1.0)))
+    assert list(table.marks(bench)["froc"]) == ["best", "best"]
+
+
+def test_every_mark_is_explained_by_its_p_value():
+    page = table.to_html(demo())
+    reasons = re.findall(r'title="(not told apart[^"]*)"', page)
+    assert len(reasons) == page.count(">≈</span>") == 3
+    assert reasons[1] == "not told apart from CHOWDER R=5: p = 0.210 (Holm), paired DeLong test"
+    for text in (page, table.to_markdown(demo()), table.to_latex(demo())):
+        assert "< 0.001" in text or "&lt; 0.001" in text
+        assert "-0.050 [-0.150, 0.050]" in text and "0.105" in text
+    assert "No paired tests were made" in table.to_markdown(demo(None)) and "≈" not in table.to_markdown(demo(None))
+
+
+def test_rankings_are_compared_by_kendalls_tau():
+    # AUC: 0.70, 0.85, 0.90, 0.95; FROC: 0.1, 0.4, 0.35, 0.6: one pair of six is the other way round
+    frame = frame_of(auc_test=[0.70, 0.85, 0.90, 0.95], froc=[0.1, 0.4, 0.35, 0.6])
+    assert "Kendall's tau 0.67 over 4 methods" in table.rankings(frame)[0]
+    assert table.rankings(frame_of(auc_test=[0.7, 0.8], froc=[0.1, 0.4])) == []
+    assert table.rankings(frame_of(auc_test=[0.7, 0.8, 0.9], froc=[math.nan, 0.4, 0.5])) == []
+    assert "Kendall's tau 1.00 over 3 methods" in table.to_markdown(demo())
+
+
+def test_notes_of_a_method_and_of_the_table_are_shown():
+    values, info = row("chowder_r5")
+    bench = table.build([(values, info | {"notes": ["3 of 10 members learnt nothing."]})], notes=["FROC uses x."])
+    text = table.to_markdown(bench)
+    assert "- CHOWDER R=5: 3 of 10 members learnt nothing." in text and "- FROC uses x." in text
+
+
+def test_a_broken_list_of_tests_is_one_line(tmp_path):
+    path = tmp_path / "tests.csv"
+    path.write_text("encoder,column\n")
+    with pytest.raises(UserError, match=r"tests\.csv: no column method, against"):
+        table.read_tests(path)
+    with pytest.raises(UserError, match=r"none\.csv: cannot be read"):
+        table.read_tests(tmp_path / "none.csv")
+    path.write_text(",".join(table.TEST_COLUMNS) + "\n")  # one method: no test
+    assert table.to_markdown(demo(table.read_tests(path))).count("≈") == 0
 
 
 def test_a_lone_value_is_not_called_best():
-    assert set(table.marks(frame_of(auc_test=[0.9, math.nan]))["auc_test"]) == {""}
+    bench = table.build([row("meanpool")])
+    assert set(table.marks(bench)["auc_test"]) == {""}
 
 
 def test_marks_show_in_every_form():
@@ -156,7 +221,10 @@ def test_paper_columns_carry_their_status():
 def test_counts_are_said():
     text = table.to_markdown(demo())
     assert "4 slides (2 with tumour): 2 for training (1 with tumour), 2 for testing (1 with tumour)" in text
-    assert "10,000 tissue tiles, 2,000 of them sampled" in text
+    assert "10,000 tissue tiles, 1,000 of them sampled for training" in text
+    unsplit = pd.DataFrame({"slide": ["a", "b"], "label": [0, 1], "split": [None, None]})
+    summary = pd.DataFrame({"slide": ["a", "b"], "tiles": [1000, 2000], "sampled": [500, 500]})
+    assert "1,000 of them sampled." in table.to_markdown(table.build([row("meanpool")], unsplit, summary))
     assert "21 lesions (3 regions of isolated tumour cells are not counted) on 16 slides" in text
 
 
@@ -203,7 +271,10 @@ def test_html_escapes_names():
 
 
 def test_latex_is_balanced_and_escaped():
-    bench = table.build([row("my_method", encoder="timm:vit_b&50%"), row("meanpool")], settings={"dataset": "a_b#{$}"})
+    encoder = "timm:vit_b&50%"
+    rows = [row("my_method", encoder=encoder), row("maxpool", encoder=encoder), row("meanpool")]
+    tests = made_tests(("froc", "my_method", "maxpool", 0.5), ("froc", "chowder_r1", "my_method", 0.1), encoder=encoder)
+    bench = table.build(rows, settings={"dataset": "a_b#{$}"}, tests=tests)
     text = table.to_latex(bench)
     stripped = re.sub(r"\\[\\{}%&$#_]", "", text.replace(r"\\", ""))
     depth = 0
@@ -212,7 +283,7 @@ def test_latex_is_balanced_and_escaped():
         assert depth >= 0
     assert depth == 0 and stripped.count("$") % 2 == 0
     begins, ends = re.findall(r"\\begin\{(\w+)\}", text), re.findall(r"\\end\{(\w+)\}", text)
-    assert sorted(begins) == sorted(ends) and begins.count("tabular") == 2
+    assert sorted(begins) == sorted(ends) and begins.count("tabular") == 3
     assert not re.search(r"(?<!\\)[_#]", stripped) and r"my\_method" in text
     for part in re.findall(r"\\begin\{tabular\}\{([lr]+)\}(.*?)\\end\{tabular\}", text, re.DOTALL):
         for line in part[1].splitlines():
@@ -222,7 +293,8 @@ def test_latex_is_balanced_and_escaped():
 
 def test_markdown_rows_have_as_many_cells_as_the_head():
     lines = [line for line in table.to_markdown(demo()).splitlines() if line.startswith("|")]
-    assert len(lines) == 5 and len({line.count("|") for line in lines}) == 1
+    assert len(lines) == 5 + 2 + len(TESTS)
+    assert len({line.count("|") for line in lines[:5]}) == len({line.count("|") for line in lines[5:]}) == 1
 
 
 @pytest.mark.parametrize(("value", "text"), [(12.34, "12.3 s"), (300, "5.0 min"), (9000, "2.5 h"), (math.nan, "")])
@@ -255,18 +327,25 @@ def test_broken_json_is_one_line(tmp_path):
 def test_script_writes_the_same_bytes_twice_and_keeps_an_encoder_with_a_colon(tmp_path):
     args, entries = [], []
     for method in ("meanpool", "chowder_r5"):
-        for name, content in (("auc", auc_json()), ("froc", froc_json()), ("timing", {"train_seconds": np.pi})):
+        members = {"meanpool": 1, "chowder_r5": 7}[method]
+        for name, content in (
+            ("auc", auc_json() | {"ensemble": members}),
+            ("froc", froc_json()),
+            ("timing", {"train_seconds": np.pi}),
+        ):
             (tmp_path / method).mkdir(exist_ok=True)
             (tmp_path / method / f"{name}.json").write_text(json.dumps(content))
         entries.append(f"timm:vit:{method}")
     for name in ("auc", "froc", "timing"):
         args += [f"--{name}", *(str(tmp_path / m / f"{name}.json") for m in ("meanpool", "chowder_r5"))]
-    settings = json.dumps({"dataset": "demo", "simulated": True, "ensemble": 7})
+    settings = json.dumps({"dataset": "demo", "simulated": True})
     results = []
     for run in ("one", "two"):
         outputs = {name: tmp_path / run / f"b.{name}" for name in ("csv", "markdown", "latex", "html")}
         pairs = [text for name, path in outputs.items() for text in (f"--{name}", str(path))]
-        benchmark.main(["--entries", *entries, *args, "--settings", settings, *pairs])
+        TESTS.assign(encoder="timm:vit").to_csv(tmp_path / "tests.csv", index=False)
+        tests = ["--tests", str(tmp_path / "tests.csv")]
+        benchmark.main(["--entries", *entries, *args, *tests, "--settings", settings, *pairs])
         results.append({name: path.read_bytes() for name, path in outputs.items()})
     assert results[0] == results[1]
     frame = pd.read_csv(tmp_path / "one" / "b.csv")

@@ -31,7 +31,7 @@ def test_dry_run_works_offline_and_plans_the_whole_chain(fresh):
     methods = len(yaml.safe_load((fresh / "config.yaml").read_text())["methods"])
     assert jobs["simulate"] == jobs["tissue"] == jobs["tiles"] == jobs["features_file"] == slides >= 40
     assert jobs["train"] == jobs["localise"] == jobs["evaluate"] == methods
-    assert jobs["benchmark_table"] == jobs["report_html"] == 1
+    assert jobs["tests_table"] == jobs["benchmark_table"] == jobs["report_html"] == 1
     assert not (fresh / "results").exists(), "a dry run writes nothing"
 
 
@@ -47,6 +47,7 @@ def test_dry_run_works_offline_and_plans_the_whole_chain(fresh):
         (["slides={table: none.csv}"], ["none.csv", "no such file"]),
         (["figures={heatmaps: [test_999]}"], ["test_999", "not a test slide"]),
         (["slides={source: table}"], ["slides.root is not set"]),
+        (["evaluation={reference: maxpol}"], ["evaluation.reference", "'maxpol'", "maxpool"]),
     ],
 )
 def test_a_mistake_in_the_config_is_named_before_any_job(fresh, arguments, words):
@@ -133,8 +134,14 @@ def test_new_r_trains_that_method_only(tiny):
     methods = "methods=[meanpool, weldon_r1, chowder_r1, chowder_r2]"
     jobs = planned(snakemake(tiny, "-n", *TINY, "--config", methods).stdout)
     assert jobs["train"] == jobs["localise"] == jobs["evaluate"] == 1
-    assert jobs["benchmark_table"] == 1
+    assert jobs["tests_table"] == jobs["benchmark_table"] == 1
     assert not HEAVY & set(jobs)
+
+
+def test_a_reference_method_reruns_the_tests_and_the_table_only(tiny):
+    jobs = planned(snakemake(tiny, "-n", *TINY, "--config", "evaluation={reference: meanpool}").stdout)
+    assert jobs["tests_table"] == jobs["benchmark_table"] == 1
+    assert not (HEAVY | {"train", "lesions", "evaluate", "ensemble_size"}) & set(jobs)
 
 
 def test_new_training_settings_retrain_everything_and_embed_nothing(tiny):
@@ -156,8 +163,9 @@ def test_swapped_settings_are_seen(tiny):
     [
         ("tissue", {"tissue": 9}, {"simulate", "slides_table", "splits"}),
         ("training", {"train": 3, "localise": 3}, {"simulate", "tissue", "tiles", "embed", "split_bias", "lesions"}),
-        ("froc", {"lesions": 3, "evaluate": 3}, {"simulate", "tissue", "tiles", "embed", "train"}),
-        ("table", {"benchmark_table": 1}, {"simulate", "tissue", "tiles", "embed", "train", "evaluate"}),
+        ("froc", {"lesions": 3, "evaluate": 3, "tests_table": 1}, {"simulate", "tissue", "tiles", "embed", "train"}),
+        ("comparisons", {"tests_table": 1, "benchmark_table": 1}, {"train", "lesions", "evaluate"}),
+        ("table", {"benchmark_table": 1}, {"simulate", "tissue", "tiles", "embed", "train", "evaluate", "tests_table"}),
         ("encoders", {"embed": 3}, {"simulate", "tissue", "tiles", "slides_table"}),
     ],
 )

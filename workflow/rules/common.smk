@@ -150,6 +150,21 @@ def check_figures():
 checked(check_figures)
 
 
+def check_reference():
+    wanted = config["evaluation"]["reference"]
+    if wanted is not None and wanted not in METHODS:
+        raise UserError(
+            f"config: evaluation.reference: {wanted!r} is not among methods: use one of {', '.join(METHODS)}, or null"
+        )
+
+
+checked(check_reference)
+# The reference method matters to the tests between methods alone: a new one recomputes no metric.
+METRIC_SETTINGS = labelled(
+    {key: value for key, value in config["evaluation"].items() if key != "reference"} | {"seed": config["seed"]}
+)
+
+
 # --- figures ----------------------------------------------------------------------------------------------------------
 
 FIGURE_SETTINGS = labelled(

@@ -1,5 +1,6 @@
 # From predictions and detections to numbers with intervals, and to the table.
-# Needs: predictions/, detections/, annotations. Makes: lesions/, metrics/, benchmark.{csv,md,tex,html}.
+# Needs: predictions/, detections/, annotations. Makes: lesions/, metrics/, tests.csv,
+# benchmark.{csv,md,tex,html}.
 
 
 rule lesions:
@@ -18,7 +19,7 @@ rule lesions:
         mem_mb=1500,
         runtime=15,
     params:
-        settings=settings("evaluation", seed=config["seed"]),
+        settings=METRIC_SETTINGS,
     shell:
         "python {input.script} --slide {wildcards.slide} --record {input.record:q} --annotation {input.annotation:q}"
         " --settings {params.settings:q} --output {output.lesions:q} --table {output.table:q} > {log:q} 2>&1"
@@ -47,7 +48,7 @@ rule evaluate:
         mem_mb=2000,
         runtime=60,
     params:
-        settings=settings("evaluation", seed=config["seed"]),
+        settings=METRIC_SETTINGS,
         predictions=lambda wildcards, input: [f"{split}={path}" for split, path in zip(SPLITS, input.predictions)],
     shell:
         "python {input.script} --method {wildcards.method} --slides {input.slides:q}"
@@ -57,13 +58,53 @@ rule evaluate:
         " > {log:q} 2>&1"
 
 
+rule tests_table:
+    """Paired tests of every method against the best one: test AUC, cross-validated AUC, FROC."""
+    input:
+        script=script("tests_table"),
+        library=library("tests_table"),
+        slides=f"{RESULTS}/slides.csv",
+        predictions=expand(
+            f"{RESULTS}/predictions/{{encoder}}/{{method}}/{{split}}.csv",
+            encoder=ENCODERS,
+            method=METHODS,
+            split=SPLITS,
+        ),
+        detections=expand(
+            f"{RESULTS}/detections/{{encoder}}/{{method}}/{{slide}}.csv",
+            encoder=ENCODERS,
+            method=METHODS,
+            slide=FROC_SLIDES,
+        ),
+        lesions=expand(f"{RESULTS}/lesions/{{slide}}.npz", slide=FROC_SLIDES),
+    output:
+        f"{RESULTS}/tests.csv",
+    log:
+        f"{LOGS}/tests_table.log",
+    benchmark:
+        f"{TIMES}/tests_table.tsv"
+    resources:
+        mem_mb=2000,
+        runtime=60,
+    params:
+        settings=settings("evaluation", seed=config["seed"]),
+        entries=[f"{encoder}:{method}" for encoder in ENCODERS for method in METHODS],
+        splits=SPLITS,
+        results=RESULTS,
+    shell:
+        "python {input.script} --entries {params.entries:q} --splits {params.splits:q} --slides {input.slides:q}"
+        " --predictions-dir {params.results:q}/predictions --detections-dir {params.results:q}/detections"
+        " --lesions-dir {params.results:q}/lesions --settings {params.settings:q} --output {output:q} > {log:q} 2>&1"
+
+
 rule benchmark_table:
-    """The benchmark table: one row a method, the paper's figures beside ours."""
+    """The benchmark table: one row per method, the paper's figures beside ours."""
     input:
         script=script("benchmark"),
         library=library("benchmark"),
         slides=f"{RESULTS}/slides.csv",
         summary=f"{RESULTS}/tiles/summary.csv",
+        tests=f"{RESULTS}/tests.csv",
         auc=expand(f"{RESULTS}/metrics/{{encoder}}/{{method}}/auc.json", encoder=ENCODERS, method=METHODS),
         froc=expand(f"{RESULTS}/metrics/{{encoder}}/{{method}}/froc.json", encoder=ENCODERS, method=METHODS),
         timing=expand(f"{RESULTS}/models/{{encoder}}/{{method}}/timing.json", encoder=ENCODERS, method=METHODS),
@@ -89,7 +130,6 @@ rule benchmark_table:
             {
                 "dataset": config["dataset"],
                 "simulated": SIMULATED,
-                "ensemble": config["training"]["members"],
                 "froc_mode": config["evaluation"]["froc_mode"],
             }
         ),
@@ -97,5 +137,5 @@ rule benchmark_table:
     shell:
         "python {input.script} --entries {params.entries:q} --auc {input.auc:q} --froc {input.froc:q}"
         " --timing {input.timing:q} --slides {input.slides:q} --summary {input.summary:q}"
-        " --settings {params.settings:q} --csv {output.csv:q} --markdown {output.markdown:q} --latex {output.latex:q}"
+        " --tests {input.tests:q} --settings {params.settings:q} --csv {output.csv:q} --markdown {output.markdown:q} --latex {output.latex:q}"
         " --html {output.html:q} > {log:q} 2>&1"

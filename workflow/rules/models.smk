@@ -127,7 +127,7 @@ rule ensemble_size:
         mem_mb=500,
         runtime=10,
     params:
-        settings=settings("evaluation", seed=config["seed"]),
+        settings=METRIC_SETTINGS,
     shell:
         "python {input.script} --predictions {input.predictions:q} --settings {params.settings:q} --output {output:q}"
         " > {log:q} 2>&1"

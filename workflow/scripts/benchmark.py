@@ -20,10 +20,11 @@ def main(argv: list[str] | None = None) -> None:
     )
     parser.add_argument("--froc", type=Path, nargs="*", default=[], help="their froc.json, in the same order")
     parser.add_argument("--timing", type=Path, nargs="*", default=[], help='their {"train_seconds": ...}, same order')
+    parser.add_argument("--tests", type=Path, help="tests.csv: what the mark ≈ rests on; without it there is none")
     parser.add_argument("--slides", type=Path, help="slides table, for the counts")
     parser.add_argument("--summary", type=Path, help="tiles/summary.csv, for the counts")
     parser.add_argument(
-        "--settings", type=json.loads, default={}, help="JSON: dataset, simulated, ensemble, froc_mode, confidence"
+        "--settings", type=json.loads, default={}, help="JSON: dataset, simulated, froc_mode, confidence"
     )
     for name in ("csv", "markdown", "latex", "html"):
         parser.add_argument(f"--{name}", type=Path, help=f"write the table here as {name}")
@@ -43,7 +44,7 @@ def main(argv: list[str] | None = None) -> None:
         entries.append(table.method_entry(auc, froc, timing, encoder=encoder, method=method, settings=args.settings))
     slides = pd.read_csv(args.slides, dtype={"slide": str}) if args.slides else None
     summary = pd.read_csv(args.summary, dtype={"slide": str}) if args.summary else None
-    bench = table.build(entries, slides, summary, args.settings)
+    bench = table.build(entries, slides, summary, args.settings, table.read_tests(args.tests))
     for path, render in (
         (args.csv, table.to_csv),
         (args.markdown, table.to_markdown),

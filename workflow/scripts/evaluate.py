@@ -39,7 +39,8 @@ def main(argv: list[str] | None = None) -> None:
     froc, froc_rows, lesion_rows = evaluation.froc_report(slides, *by_stem, settings)
 
     about = {"method": args.method, "settings": settings.record()}
-    evaluation.write_json(args.auc, about | auc)
+    members = max(evaluation.count_members(path) for path in pairs.values())
+    evaluation.write_json(args.auc, about | {"ensemble": members} | auc)
     evaluation.write_json(args.froc, about | froc)
     evaluation.write_table(args.roc_curve, roc_rows, evaluation.ROC_COLUMNS)
     evaluation.write_table(args.froc_curve, froc_rows, evaluation.FROC_COLUMNS)

@@ -162,6 +162,12 @@ def read_predictions(path: str | os.PathLike) -> dict[str, tuple[int, float]]:
     return found
 
 
+def count_members(path: str | os.PathLike) -> int:
+    """Return the number of networks behind a predictions file: its columns member_1, member_2, ..., at least 1."""
+    first = _rows(path, ("slide", "label", "probability"))[0]
+    return max(1, sum(key.startswith("member_") for key in first))
+
+
 def write_json(path: str | os.PathLike, content: Mapping[str, Any]) -> None:
     """Write JSON; NaN becomes null."""
 
@@ -374,7 +380,7 @@ def slide_hits(
     return found
 
 
-def _lesions(slides: Mapping[str, Slide], lesions: Mapping[str, Path | froc.Lesions]) -> dict[str, froc.Lesions]:
+def read_lesions(slides: Mapping[str, Slide], lesions: Mapping[str, Path | froc.Lesions]) -> dict[str, froc.Lesions]:
     """Lesions of the slides that count, read where they are files; a tumour slide must have some file."""
     found = {}
     for name, row in slides.items():
@@ -419,7 +425,7 @@ def froc_report(
         return unavailable("the test slides have no lesion annotations")
     if not any(name in detections for name in names):
         return unavailable("there are no detections")
-    read = _lesions(slides, lesions)
+    read = read_lesions(slides, lesions)
     if not any(len(one.counted) for one in read.values()):
         return unavailable("the annotations of the test slides hold no lesion that is more than isolated tumour cells")
     cache: dict[str, np.ndarray] = {}
@@ -539,7 +545,7 @@ def compare(
     settings: Settings,
 ) -> dict[str, Any]:
     """Paired bootstrap of two folders' FROC scores, in both modes: difference (first less second), interval, p."""
-    read = _lesions(slides, lesions)
+    read = read_lesions(slides, lesions)
     return {
         mode: asdict(
             resampling.paired_bootstrap(

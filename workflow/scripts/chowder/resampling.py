@@ -219,23 +219,28 @@ class Draws:
     scores: np.ndarray
 
 
-def paired_draws(slides: Sequence[SlideHits], side: int, n: int = 2000, seed: int = 0, mode: str = "official") -> Draws:
-    """Return the draws of one method for :func:`paired`, so that many methods can be compared pair by pair.
+def paired_draws(
+    slides: Sequence[SlideHits], n: int = 2000, seed: int = 0, mode: str = "official"
+) -> tuple[Draws, Draws]:
+    """Return the draws of one method as first and as second side of :func:`paired`.
 
-    ``side``: 0 for the first method, 1 for the second: four imagined slides (found by both, the first, the second,
-    by neither) of weight 1/4 each, so that either method sees those of :func:`bootstrap_froc`.
+    Made once per method, they serve for all of its comparisons. There are four imagined slides here (found by both, by
+    the first, by the second, by neither) of weight 1/4 each, so that each side sees those of :func:`bootstrap_froc`.
     """
     chosen = taking_part(slides, mode)
-    four = imagined(chosen, n, seed, 4)
-    found = four[:, 0] + four[:, 1 + side]
-    prior = np.column_stack([found, four.sum(axis=1) - found])
-    scores = Resampler(chosen, mode).curves(weights(len(chosen), n, seed), np.asarray(RATES), prior).mean(axis=1)
     key = (tuple(slide.slide for slide in chosen), n, seed, mode)
-    return Draws(key, froc(chosen, mode).score, scores)
+    score, resampler = froc(chosen, mode).score, Resampler(chosen, mode)
+    drawn, four = weights(len(chosen), n, seed), imagined(chosen, n, seed, 4)
+    sides = []
+    for side in (0, 1):
+        found = four[:, 0] + four[:, 1 + side]
+        prior = np.column_stack([found, four.sum(axis=1) - found])
+        sides.append(Draws(key, score, resampler.curves(drawn, np.asarray(RATES), prior).mean(axis=1)))
+    return sides[0], sides[1]
 
 
 def paired(first: Draws, second: Draws, confidence: float = 0.95) -> Paired:
-    """Compare two methods on draws that weigh the slides alike (:func:`paired_draws` with side 0 and side 1).
+    """Compare two methods on draws that weigh the slides alike (the two sides of :func:`paired_draws`).
 
     The limits are order statistics, and p is the level at which the nearer limit reaches 0, so that interval and p say
     the same. A limit is -1 or 1, the end of the range, where the draws are too few for the level asked for. p of a
@@ -271,5 +276,5 @@ def paired_bootstrap(
     mode: str = "official",
 ) -> Paired:
     """Compare two methods' FROC scores on the same slides: :func:`paired_draws` of both, then :func:`paired`."""
-    sides = [paired_draws(slides, side, n, seed, mode) for side, slides in enumerate((first, second))]
-    return paired(*sides, confidence)
+    sides = [paired_draws(slides, n, seed, mode) for slides in (first, second)]
+    return paired(sides[0][0], sides[1][1], confidence)

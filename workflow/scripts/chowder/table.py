@@ -1,7 +1,7 @@
-"""The benchmark table: one row a method, intervals, the paper's figures in columns of their own.
+"""The benchmark table: one row per method, intervals, the paper's figures in columns of their own.
 
-``benchmark.csv`` holds the numbers (DESIGN.md lists its columns); Markdown, LaTeX and HTML show the same numbers with
-the best value marked and differences inside the sampling error held back.
+``benchmark.csv`` holds the numbers; Markdown, LaTeX and HTML show the same numbers with the best value marked, and
+with ≈ at those that a paired test (``tests.csv``) does not tell apart from it.
 """
 
 from __future__ import annotations
@@ -24,6 +24,9 @@ SENSITIVITIES = [f"sens_at_{rate}" for rate in RATES]
 BEFORE = ["encoder", "method", "ensemble", "auc_cv", "auc_cv_sd", "auc_test", "auc_test_low", "auc_test_high"]
 BEFORE += ["froc", "froc_low", "froc_high", *SENSITIVITIES]
 AFTER = ["train_seconds", "paper_auc_cv", "paper_auc_test", "paper_froc"]
+#: column of tests.csv: its name in the table
+TESTED = {"auc_cv": "AUC, cross-validation", "auc_test": "AUC, test", "froc": "FROC"}
+TEST_COLUMNS = ("encoder", "column", "method", "against", "difference", "low", "high", "p", "p_holm", "test")
 #: column of the best-marked metrics: (its lower end, its upper end), or (its standard deviation,).
 SPREAD = {"auc_cv": ("auc_cv_sd",), "auc_test": ("auc_test_low", "auc_test_high"), "froc": ("froc_low", "froc_high")}
 SIMULATED = "SIMULATED slides"
@@ -31,11 +34,16 @@ SIMULATED = "SIMULATED slides"
 
 @dataclass
 class Benchmark:
-    """The table and what has to be said with it. ``frame`` has the columns of benchmark.csv, NaN where not known."""
+    """The table and what has to be said with it. ``frame`` has the columns of benchmark.csv, NaN where not known.
+
+    ``tests``: the rows of tests.csv (:data:`TEST_COLUMNS`), none where no test was made. ``remarks``: sentences for the
+    notes under the table.
+    """
 
     frame: pd.DataFrame
     dataset: str
     simulated: bool
+    tests: pd.DataFrame = field(default_factory=lambda: pd.DataFrame(columns=list(TEST_COLUMNS)))
     counts: dict[str, int] = field(default_factory=dict)
     missing: list[str] = field(default_factory=list)
     remarks: list[str] = field(default_factory=list)
@@ -45,6 +53,19 @@ class Benchmark:
     @property
     def title(self) -> str:
         return f"Benchmark on {self.dataset}" + (f" – {SIMULATED}" if self.simulated else "")
+
+    @property
+    def level(self) -> float:
+        """The p below which two methods are told apart."""
+        return round(1 - self.confidence, 12)
+
+    def against_best(self, encoder: str, method: str, column: str) -> pd.Series | None:
+        """The test of a method against the best of its encoder in one column, None where there is none."""
+        rows = self.tests[(self.tests["encoder"] == encoder) & (self.tests["column"] == column)]
+        group = self.frame[self.frame["encoder"] == encoder].set_index("method")[column]
+        best = set(group.index[group == group.max()])
+        rows = rows[(rows["method"] == method) & rows["against"].isin(best)]
+        return None if rows.empty else rows.iloc[0]
 
 
 def read_json(path: str | Path) -> dict:
@@ -65,19 +86,35 @@ def _number(value: Any) -> float:
 def method_entry(
     auc: Path, froc: Path | None, timing: Path | None, *, encoder: str, method: str, settings: dict
 ) -> tuple[dict, dict]:
-    """:func:`entry` from the files. ``settings``: ensemble (E of the learnt methods), froc_mode (else the files')."""
+    """Return :func:`entry` of the files. ``settings``: froc_mode (else the files')."""
     content = read_json(auc)
     mode = settings.get("froc_mode") or (content.get("settings") or {}).get("froc_mode") or "official"
-    members = 1 if method.startswith(("meanpool", "maxpool")) else int(settings.get("ensemble", 1))
     return entry(
         content,
         read_json(froc) if froc else None,
         read_json(timing) if timing else None,
         encoder=encoder,
         method=method,
-        ensemble=int(content.get("ensemble") or members),
+        ensemble=int(content.get("ensemble") or 1),
         mode=mode,
     )
+
+
+def read_tests(path: Path | None) -> pd.DataFrame | None:
+    """Read tests.csv; None without a path.
+
+    Errors: :class:`UserError` when a column is missing.
+    """
+    if path is None:
+        return None
+    try:
+        rows = pd.read_csv(path, dtype=dict.fromkeys(("encoder", "column", "method", "against", "test"), str))
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path}: cannot be read as CSV ({error}): delete it and rerun `tests_table`") from None
+    missing = [column for column in TEST_COLUMNS if column not in rows]
+    if missing:
+        raise UserError(f"{path}: no column {', '.join(missing)}: delete it and rerun `tests_table`")
+    return rows
 
 
 def matched(paths: Sequence, wanted: int, option: str) -> list:
@@ -91,7 +128,8 @@ def entry(auc: dict, froc: dict | None, timing: dict | None, *, encoder: str, me
     """One row of benchmark.csv from the contents of a method's auc.json, froc.json and timing file.
 
     This is the only place that knows how those files are laid out. Returns (row, info): ``info`` has the reasons for
-    what is missing and the counts of slides and lesions behind the numbers.
+    what is missing and the counts of slides and lesions behind the numbers. ``info["notes"]``, a list of sentences,
+    is shown under the table, after the method's name.
     """
     row: dict[str, Any] = {"encoder": encoder, "method": method, "ensemble": ensemble}
     info: dict[str, Any] = {"mode": mode, "confidence": (auc.get("settings") or {}).get("confidence")}
@@ -128,10 +166,13 @@ def build(
     slides: pd.DataFrame | None = None,
     summary: pd.DataFrame | None = None,
     settings: dict | None = None,
+    tests: pd.DataFrame | None = None,
+    notes: Sequence[str] = (),
 ) -> Benchmark:
-    """The whole table from the rows of :func:`entry`, the slides table and tiles/summary.csv.
+    """Return the whole table from the rows of :func:`entry`, the slides table and tiles/summary.csv.
 
-    ``settings``: dataset, simulated, confidence, froc_mode. Rows are sorted by encoder, family and R.
+    ``settings``: dataset, simulated, confidence, froc_mode. ``tests``: the rows of tests.csv. ``notes``: more sentences
+    for under the table. Rows are sorted by encoder, family and R.
     """
     settings = settings or {}
     if not entries:
@@ -153,10 +194,15 @@ def build(
     ):
         frame[column] = [_number(value) for value in values]
     frame = frame[BEFORE + centres + AFTER]
-    remarks = paper.remarks(dataset, simulated, sorted(set(frame["encoder"])))
+    remarks = [*rankings(frame), *notes]
+    for row, info in entries:
+        label = paper.parse(row["method"]).label + ("" if frame["encoder"].nunique() == 1 else f" ({row['encoder']})")
+        remarks += [f"{label}: {line}" for line in info.get("notes") or []]
+    remarks += paper.remarks(dataset, simulated, sorted(set(frame["encoder"])))
     bench = Benchmark(frame, dataset, simulated, remarks=remarks, mode=infos[0].get("mode", "official"))
     known = [info["confidence"] for info in infos if info.get("confidence")]
     bench.confidence = float(settings.get("confidence") or (known[0] if known else 0.95))
+    bench.tests = bench.tests if tests is None else tests
     bench.counts = _counts(infos, slides, summary)
     for key, name in (("no_cv", "AUC of cross-validation"), ("no_test", "Test AUC"), ("no_froc", "FROC")):
         reasons: dict[str, list[str]] = {}
@@ -184,27 +230,53 @@ def _counts(infos: list[dict], slides: pd.DataFrame | None, summary: pd.DataFram
         if known:
             counts[key] = max(known)
     if summary is not None:
-        counts |= {"tiles": int(summary["tiles"].sum()), "sampled": int(summary["sampled"].sum())}
+        sampled = summary["sampled"]
+        if slides is not None and counts["train slides"]:
+            trained = set(slides.loc[slides["split"].fillna("") == "train", "slide"])
+            sampled = sampled[summary["slide"].isin(trained)]
+        counts |= {"tiles": int(summary["tiles"].sum()), "sampled": int(sampled.sum())}
     return counts
 
 
-def marks(frame: pd.DataFrame) -> pd.DataFrame:
-    """Which values are "best" and which are "near" it, for the columns of :data:`SPREAD`.
+def rankings(frame: pd.DataFrame) -> list[str]:
+    """Say for each encoder how far the ranking by test AUC agrees with that by FROC (Kendall's tau-b).
 
-    near: below the best by no more than the sampling error, that is the larger half-width of the two intervals (test
-    AUC, FROC) or the larger standard deviation over folds of the two (cross-validation). A lone value gets no mark.
+    Nothing for fewer than three methods, or where one of the two is the same for all.
     """
+    from scipy.stats import kendalltau
+
+    lines = []
+    for encoder, part in frame.groupby("encoder", sort=True):
+        both = part[["auc_test", "froc"]].dropna()
+        tau = kendalltau(both["auc_test"], both["froc"]).statistic if len(both) > 2 else math.nan
+        if not math.isnan(tau):
+            which = "" if frame["encoder"].nunique() == 1 else f" of {encoder}"
+            lines.append(
+                f"Rankings by test AUC and by FROC{which}: Kendall's tau {tau:.2f} over {len(both)} methods "
+                "(1: the same order, 0: unrelated, -1: reversed)."
+            )
+    return lines
+
+
+def marks(bench: Benchmark) -> pd.DataFrame:
+    """Say which values are "best" and which are "near" it, for the columns of :data:`SPREAD`, within each encoder.
+
+    near: the paired test against the best does not tell the two apart (``p_holm`` not below :attr:`Benchmark.level`).
+    Without a test there is no mark. A lone value gets none.
+    """
+    frame = bench.frame
     result = pd.DataFrame("", index=frame.index, columns=list(SPREAD))
-    for column, ends in SPREAD.items():
-        values = frame[column]
-        if values.notna().sum() < 2:
-            continue
-        error = frame[ends[0]] if len(ends) == 1 else (frame[ends[1]] - frame[ends[0]]) / 2
-        best = values.max()
-        winners = values == best
-        allowed = error.clip(lower=error[winners].max() if error[winners].notna().any() else 0)
-        result.loc[best - values <= allowed, column] = "near"
-        result.loc[winners, column] = "best"
+    for column in SPREAD:
+        for encoder, part in frame.groupby("encoder"):
+            values = part[column].dropna()
+            if len(values) < 2:
+                continue
+            for index in values.index:
+                test = bench.against_best(encoder, frame.loc[index, "method"], column)
+                if values[index] == values.max():
+                    result.loc[index, column] = "best"
+                elif test is not None and test["p_holm"] >= bench.level:
+                    result.loc[index, column] = "near"
     return result
 
 
@@ -308,7 +380,8 @@ def notes(bench: Benchmark) -> list[str]:
                 f"{counts['test slides']:,} for testing ({counts['test tumour slides']:,} with tumour)"
             )
         if "tiles" in counts:
-            text += f"; {counts['tiles']:,} tissue tiles, {counts['sampled']:,} of them sampled for training"
+            where = "of them sampled for training" if counts["train slides"] else "of them sampled"
+            text += f"; {counts['tiles']:,} tissue tiles, {counts['sampled']:,} {where}"
         lines.append(text + ".")
     if "lesions" in counts:
         expected = f", {counts['expected_lesions']} expected" if "expected_lesions" in counts else ""
@@ -316,18 +389,52 @@ def notes(bench: Benchmark) -> list[str]:
         where = f"{itc} on {counts.get('froc_slides', 0):,} slides"
         lines.append(f"FROC ({bench.mode}): {counts['lesions']:,} lesions{expected}{where}.")
     folds = f"{counts['folds']} folds" if counts.get("folds") else "folds"
+    several = " of its encoder" if bench.frame["encoder"].nunique() > 1 else ""
     lines.append(
-        f"[low, high] are {bench.confidence:.0%} bootstrap intervals over slides; ± is the standard deviation over "
-        f"{folds}. Bold: highest value. Grey with ≈: not told apart from it, the difference lies inside the "
-        "sampling error (the larger half-width of the two intervals; for cross-validation the standard deviation)."
+        f"[low, high] are {bench.confidence:.0%} intervals over slides; ± is the standard deviation over {folds}. "
+        f"Bold: highest value{several}."
     )
+    if bench.tests.empty:
+        lines.append("No paired tests were made: bold does not mean better than the rest.")
+    else:
+        lines.append(
+            f"Grey with ≈: a paired test does not tell it apart from the highest. Its p is at least {bench.level:g}, "
+            "corrected by Holm for all tests of its encoder and column; the list of tests has each p. The highest was "
+            "chosen by the same numbers, so p against it is a little too small."
+        )
+        if "auc_cv" in set(bench.tests["column"]):
+            lines.append(
+                "Tests of the cross-validation compare the models as trained: what training on other slides would "
+                f"change is not in p, and {folds} are too few to show it."
+            )
     return lines + bench.missing + bench.remarks
 
 
 def _table(bench: Benchmark) -> tuple[list[Column], list[list[Cell]]]:
-    shown, mark = columns(bench), marks(bench.frame)
+    shown, mark = columns(bench), marks(bench)
     rows = [[column.cell(row, mark.loc[index]) for column in shown] for index, row in bench.frame.iterrows()]
     return shown, rows
+
+
+def p_text(p: float) -> str:
+    """p for people: three decimals, ``< 0.001`` below."""
+    return "< 0.001" if p < 0.001 else f"{p:.3f}"
+
+
+TEST_HEADS = ("Column", "Method", "Against", "Difference", "p", "p (Holm)", "Test")
+
+
+def tests_shown(bench: Benchmark) -> list[tuple[str, ...]]:
+    """The rows of tests.csv as text, under :data:`TEST_HEADS`, with the encoder where there are several."""
+    several = bench.frame["encoder"].nunique() > 1
+    rows = []
+    for _, row in bench.tests.iterrows():
+        names = [paper.parse(row[key]).label for key in ("method", "against")]
+        names[0] = f"{row['encoder']}: {names[0]}" if several else names[0]
+        difference = f"{row['difference']:.3f} [{row['low']:.3f}, {row['high']:.3f}]"
+        p = [p_text(row[key]) for key in ("p", "p_holm")]
+        rows.append((TESTED.get(row["column"], row["column"]), *names, difference, *p, row["test"]))
+    return rows
 
 
 def to_csv(bench: Benchmark) -> str:
@@ -356,6 +463,9 @@ def to_markdown(bench: Benchmark) -> str:
     lines += [_pipe(heads), _pipe([":--" if column.group == "" else "--:" for column in shown])]
     lines += [_pipe([text(cell).replace("|", r"\|") for cell in row]) for row in rows]
     lines += ["", f"\\* paper columns: {paper.HEADING}.", ""] + [f"- {line}" for line in notes(bench)]
+    if not bench.tests.empty:
+        lines += ["", "## Tests", "", _pipe(TEST_HEADS), _pipe([":--"] * len(TEST_HEADS))]
+        lines += [_pipe([cell.replace("|", r"\|") for cell in row]) for row in tests_shown(bench)]
     return "\n".join(lines) + "\n"
 
 
@@ -388,6 +498,12 @@ def to_latex(bench: Benchmark) -> str:
     if len(rest) > 2:
         caption = f"{bench.title}: sensitivity at false positives per slide, and test AUC by centre"
         parts.append(_latex_table(shown, rows, rest, caption, "", "benchmark-detail"))
+    if not bench.tests.empty:
+        lines = [r"\begin{table}", r"\centering\small", rf"\caption{{{latex(bench.title)}: paired tests}}"]
+        lines += [r"\label{tab:benchmark-tests}", rf"\begin{{tabular}}{{{'l' * len(TEST_HEADS)}}}", r"\toprule"]
+        lines += [" & ".join(map(latex, row)) + r" \\" for row in (TEST_HEADS, *tests_shown(bench))]
+        lines.insert(-len(bench.tests), r"\midrule")
+        parts.append("\n".join([*lines, r"\bottomrule", r"\end{tabular}", r"\end{table}"]))
     return "\n".join(parts) + "\n"
 
 
@@ -506,7 +622,7 @@ def html_table(bench: Benchmark) -> str:
         for place, (column, cell) in enumerate(zip(shown, cells, strict=True)):
             text = f'<span class="{cell.mark}">{escape(cell.text)}</span>' if cell.mark else escape(cell.text)
             if cell.mark == "near":
-                text += ' <span class="near" title="not told apart from the best: inside the sampling error">≈</span>'
+                text += f' <span class="near" title="{escape(_why(bench, row, column.key))}">≈</span>'
             text += f'<span class="interval">{escape(cell.interval)}</span>' if cell.interval else ""
             if column.key in ("auc_test", "froc"):
                 text += forest(row[column.key], *(row[end] for end in SPREAD[column.key]))
@@ -518,6 +634,29 @@ def html_table(bench: Benchmark) -> str:
         f'<div class="scroll" tabindex="0" role="region" aria-label="Benchmark table"><table class="sortable">\n'
         f'<thead><tr class="groups">{"".join(groups)}</tr>\n<tr>{"".join(heads)}</tr></thead>\n'
         f"<tbody>\n{''.join(body)}\n</tbody></table></div>"
+    )
+
+
+def _why(bench: Benchmark, row: pd.Series, column: str) -> str:
+    """The test behind a mark."""
+    test = bench.against_best(row["encoder"], row["method"], column)
+    against = paper.parse(test["against"]).label
+    return f"not told apart from {against}: p = {test['p_holm']:.3f} (Holm), {test['test']} test"
+
+
+def html_tests(bench: Benchmark) -> str:
+    """The list of tests as a table that opens with a click; empty without tests."""
+    if bench.tests.empty:
+        return ""
+    heads = "".join(f'<th class="text" scope="col">{escape(head)}</th>' for head in TEST_HEADS)
+    rows = (
+        "<tr>" + "".join(f'<td class="text">{escape(cell)}</td>' for cell in row) + "</tr>"
+        for row in tests_shown(bench)
+    )
+    return (
+        f"<details><summary>Paired tests ({len(bench.tests)})</summary>"
+        f'<div class="scroll" tabindex="0" role="region" aria-label="Paired tests"><table class="tests">\n'
+        f"<thead><tr>{heads}</tr></thead>\n<tbody>\n{''.join(rows)}\n</tbody></table></div></details>"
     )
 
 
@@ -542,7 +681,7 @@ def html_section(bench: Benchmark) -> str:
     """Badge of simulated data, table and notes, for a page."""
     badge = f'<p class="simulated"><strong>{SIMULATED}</strong>: not patients’ tissue.</p>' if bench.simulated else ""
     items = "".join(f"<li>{escape(line)}</li>" for line in notes(bench))
-    return f'{badge}\n{html_table(bench)}\n<ul class="notes">{items}</ul>'
+    return f'{badge}\n{html_table(bench)}\n<ul class="notes">{items}</ul>\n{html_tests(bench)}'
 
 
 def to_html(bench: Benchmark) -> str:
