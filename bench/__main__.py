@@ -1,4 +1,7 @@
-"""Run the benchmarks by name, or all: ``python -m bench [reading embedding training froc intervals fetch]``."""
+"""Run the benchmarks by name, or all: ``python -m bench [reading embedding training froc intervals fetch]``.
+
+Options after the names go to each of them: ``python -m bench intervals --draws 100``.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +28,9 @@ def machine() -> str:
     )
 
 
-def main(names: list[str]) -> int:
+def main(arguments: list[str]) -> int:
+    first = next((place for place, text in enumerate(arguments) if text.startswith("-")), len(arguments))
+    names, options = arguments[:first], arguments[first:]
     known = {path.stem.removeprefix("bench_"): path for path in sorted(HERE.glob("bench_*.py"))}
     wrong = [name for name in names if name not in known]
     if wrong:
@@ -36,7 +41,7 @@ def main(names: list[str]) -> int:
     failed = 0
     for name in names or known:
         print(f"\n## {name} (python -m bench {name})\n", flush=True)
-        failed |= subprocess.run([sys.executable, str(known[name])], env=environment, check=False).returncode
+        failed |= subprocess.run([sys.executable, str(known[name]), *options], env=environment, check=False).returncode
     return int(bool(failed))
 
 
