@@ -24,10 +24,13 @@ from torch.nn import functional
 
 from chowder import seeds
 from chowder.bags import Bags
+from chowder.calibration import Evidence, calibrate, selected, undertrained
 from chowder.files import UserError, atomic
 from chowder.models import ChowderEnsemble, Ensemble, WeldonEnsemble, extremes
 from chowder.progress import Progress
 
+# What instance_scores returns: the default, and what the paper shows.
+SCORES = ("evidence", "embedding")
 PRECISIONS = {"fp32": torch.float32, "fp64": torch.float64, "bf16": torch.bfloat16, "fp16": torch.float16}
 # Rows converted and multiplied at a time on the CPU: 128 x 2,048 float32 (1 MB) stay in a core's own cache.
 CPU_ROWS, CUDA_ROWS = 128, 65536
@@ -347,6 +350,7 @@ class EnsembleEstimator:
         device: str = "auto",
         precision: str = "fp32",
         bootstrap: bool = False,
+        leave_out_undertrained: bool = False,
         name: str | None = None,
         stream: Sequence[object] = (),
     ):
@@ -362,11 +366,12 @@ class EnsembleEstimator:
         self.dropout, self.bias = float(dropout), bool(bias)
         self.l2, self.learning_rate = float(l2), float(learning_rate)
         self.epochs, self.batch, self.seed, self.device, self.precision = epochs, batch, seed, device, precision
-        self.bootstrap = bool(bootstrap)
+        self.bootstrap, self.leave_out_undertrained = bool(bootstrap), bool(leave_out_undertrained)
         self.name = name or f"{self.kind}_r{r}"
         self.stream = tuple(stream)
         self.model_: Ensemble | None = None
         self.history_ = np.zeros((0, members))
+        self.undertrained_ = np.zeros(0, dtype=np.int64)
         self.seconds_ = 0.0
 
     @property
@@ -382,7 +387,8 @@ class EnsembleEstimator:
         """Train all members on bags (Bags, or a list of (tiles, P) arrays) and labels (n,) of 0 and 1.
 
         ``progress`` names the work in a progress bar or log. Afterwards ``history_`` (epochs, E) holds the training
-        losses and ``seconds_`` the time spent. Errors: see :func:`fit_many`.
+        losses, ``losses_`` (E,) the final cross-entropy without dropout, ``undertrained_`` the indices of the members
+        that stayed on the plateau, and ``seconds_`` the time spent. Errors: see :func:`fit_many`.
         """
         fit_many([self], bags, labels, progress)
         return self
@@ -391,12 +397,22 @@ class EnsembleEstimator:
         """(n, E) probability of tumour, one column a member."""
         with one_torch_thread() as threads:
             store = self._store(bags, threads)
-            logits = [self.model_.head(values).detach().double() for values, _ in _selected(self.model_, store)]
+            logits = [self.model_.head(values).detach().double() for values, _ in selected(self.model_, store)]
         return torch.sigmoid(torch.cat(logits, dim=1)).T.cpu().numpy()
 
     def predict(self, bags: Bags | Sequence[np.ndarray]) -> np.ndarray:
-        """(n,) probability of tumour, the mean over the members."""
-        return self.predict_proba(bags).mean(axis=1)
+        """(n,) probability of tumour, the mean over the members (:attr:`averaged`)."""
+        return self.predict_proba(bags)[:, self.averaged].mean(axis=1)
+
+    @property
+    def averaged(self) -> np.ndarray:
+        """Indices of the members that are averaged.
+
+        All of them, as in the paper; with ``leave_out_undertrained`` those that left the plateau, if any did.
+        """
+        everyone = np.arange(self.members)
+        trained = np.setdiff1d(everyone, self.undertrained_)
+        return trained if self.leave_out_undertrained and len(trained) else everyone
 
     def embedding_scores(self, bag: np.ndarray) -> np.ndarray:
         """(E, J, tiles) embedding values e_t of one slide's tiles (tiles, P), as they are."""
@@ -407,16 +423,20 @@ class EnsembleEstimator:
             scores = scores + self.model_.offset.detach()[:, :, None]
         return scores.cpu().numpy()
 
-    def instance_scores(self, bag: np.ndarray) -> np.ndarray:
-        """(tiles,) float32 lesion score of every tile of one slide (SPEC section 3, Localisation).
+    def instance_scores(self, bag: np.ndarray, score: str = "evidence") -> np.ndarray:
+        """Return the lesion score (tiles,) float32 of every tile of one slide (tiles, P).
 
-        Mean over the members of ``orientation * (e_t - mean) / sd``; mean and sd are those of the member's values over
-        the training tiles, the orientation is explained in :func:`_calibrate`. Higher means more tumour-like.
+        ``evidence``: mean over the members of the change of the logit that such a tile brings about when it is added to
+        a training slide (:class:`chowder.calibration.Evidence`). Positive speaks for tumour, 0 for neither.
+        ``embedding``: the members' mean embedding value as it is, which the paper shows. A member whose logit falls as
+        its values rise counts as it stands, so this is of use for one member or for WELDON.
         """
-        scores = self.embedding_scores(bag).astype(np.float64)
-        scores -= self.mean_[:, :, None]
-        scores *= (self.orientation_ / self.sd_)[:, :, None]
-        return scores.sum(axis=1).mean(axis=0).astype(np.float32)
+        if score not in SCORES:
+            raise UserError(f"localisation.score is {score!r}: use one of {', '.join(SCORES)}")
+        e = self.embedding_scores(bag).astype(np.float64)
+        if score == "embedding":
+            return e[self.averaged].mean(axis=(0, 1)).astype(np.float32)
+        return self.evidence_(e, self.averaged).astype(np.float32)
 
     def _store(self, bags: Bags | Sequence[np.ndarray], threads: int) -> _Store:
         if self.model_ is None:
@@ -429,20 +449,21 @@ class EnsembleEstimator:
     def arguments(self) -> dict[str, Any]:
         """Plain constructor arguments, as saved in a model file."""
         numbers = "r members embeddings dropout bias l2 learning_rate epochs batch seed"
-        plain = {key: getattr(self, key) for key in f"{numbers} precision bootstrap name".split()}
+        plain = {key: getattr(self, key) for key in f"{numbers} precision bootstrap leave_out_undertrained name".split()}
         return plain | {"hidden": list(self.hidden), "stream": [str(part) for part in self.stream]}
 
     def save(self, path: Any) -> None:
         """Write the trained members: tensors and plain values only, the same bytes for the same members."""
         content = {
-            "format": 1,
+            "format": 2,
             "kind": self.kind,
             "arguments": self.arguments(),
             "dim": self.model_.dim,
             "state": {key: value.detach().cpu().clone() for key, value in self.model_.state_dict().items()},
-            "orientation": torch.from_numpy(self.orientation_),
-            "mean": torch.from_numpy(self.mean_),
-            "sd": torch.from_numpy(self.sd_),
+            "evidence_nodes": torch.from_numpy(self.evidence_.nodes),
+            "evidence": torch.from_numpy(self.evidence_.values),
+            "losses": torch.from_numpy(self.losses_),
+            "undertrained": torch.from_numpy(self.undertrained_),
             "history": torch.from_numpy(self.history_),
         }
         save_content(path, content)
@@ -455,7 +476,8 @@ class EnsembleEstimator:
         model.to(next(iter(content["state"].values())).dtype)
         model.load_state_dict(content["state"])
         estimator.model_ = model.to(pick_device(device))
-        for key in ("orientation", "mean", "sd", "history"):
+        estimator.evidence_ = Evidence(content["evidence_nodes"].numpy(), content["evidence"].numpy())
+        for key in ("losses", "undertrained", "history"):
             setattr(estimator, f"{key}_", content[key].numpy())
         return estimator
 
@@ -499,6 +521,7 @@ class Chowder(EnsembleEstimator):
     device : auto, cpu or cuda.
     precision : of the product that scores tiles: fp32 (default), bf16, fp16; fp64 for everything in double.
     bootstrap : each member weighs the training slides by a bootstrap draw (not in the paper).
+    leave_out_undertrained : average only the members that left the plateau (the paper averages all).
 
     Examples
     --------
@@ -588,55 +611,11 @@ def _fit(
     for run in runs:
         run.estimator.model_ = run.model
         run.estimator.history_ = np.stack(run.history)
-        run.estimator.mean_, run.estimator.sd_, run.estimator.orientation_ = _calibrate(run.model, store)
+        run.estimator.evidence_, run.estimator.losses_ = calibrate(run.model, store, y)
+        run.estimator.undertrained_ = undertrained(run.estimator.losses_, y)
     common = time.perf_counter() - started - sum(run.seconds for run in runs)
     for run in runs:
         run.estimator.seconds_ = run.seconds + common / len(runs)
-
-
-@torch.no_grad()
-def _selected(model: Ensemble, store: _Store, slides_at_once: int = 16) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-    """Selected values (E, B, J, 2R) and all values (EJ, rows) of the store's slides, a few slides at a time."""
-    n = len(store.bags)
-    for at in range(0, n, slides_at_once):
-        slides = np.arange(at, min(at + slides_at_once, n))
-        (scores,) = store.scores(slides, [model.weight.flatten(0, 1)])
-        if model.offset is not None:
-            scores += model.offset.detach().flatten()[:, None]
-        chosen = extremes(scores, *store.bounds(slides), model.r)
-        values = scores.gather(1, chosen.flatten(1))
-        shape = (model.members, model.embeddings, len(slides), 2 * model.r)
-        yield values.view(shape).transpose(1, 2).contiguous(), scores
-
-
-def _calibrate(model: Ensemble, store: _Store) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Mean, sd and orientation of every member's embedding values over the training tiles, (E, J) each.
-
-    The orientation says whether the logit rises (+) or falls (-) as the top instances rise: it is the sign of the
-    derivative of the logit by the R top inputs, summed over them and averaged over the training slides, without
-    dropout. With J > 1 the embeddings of a member are weighted by that derivative times their sd, the absolute
-    weights of a member summing to 1; for J = 1 this is the sign.
-    """
-    size = model.members * model.embeddings
-    total = torch.zeros(size, dtype=torch.float64, device=store.device)
-    squares, slope, tiles = total.clone(), total.clone(), 0
-    for values, scores in _selected(model, store):
-        doubles = scores.double()
-        total += doubles.sum(dim=1)
-        squares += doubles.square().sum(dim=1)
-        tiles += scores.shape[1]
-        with torch.enable_grad():
-            values.requires_grad_()
-            (gradient,) = torch.autograd.grad(model.head(values).sum(), values)
-        slope += gradient[..., : model.r].double().sum(dim=(1, 3)).flatten()
-    shape = (model.members, model.embeddings)
-    mean = (total / tiles).cpu().numpy().reshape(shape)
-    sd = np.sqrt(np.maximum((squares / tiles).cpu().numpy().reshape(shape) - mean**2, 0.0))
-    sd = np.where(sd > 0, sd, 1.0)
-    effect = slope.cpu().numpy().reshape(shape) * sd
-    scale = np.abs(effect).sum(axis=1, keepdims=True)
-    orientation = np.where(scale > 0, effect / np.where(scale > 0, scale, 1.0), 1.0 / model.embeddings)
-    return mean, sd, np.ascontiguousarray(orientation)
 
 
 def save_content(path: Any, content: dict[str, Any]) -> None:
