@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import csv
+import json
 import os
 import sys
 import time
@@ -31,6 +32,7 @@ from chowder.protocols import rank_auc  # noqa: E402
 from chowder.training import Chowder, Weldon, _Store, fit_many  # noqa: E402
 
 SIGNALS = ("few", "one", "distract", "opposite", "negative", "two-sided", "two kinds", "diffuse")
+RECTIFIED = ("few", "distract", "negative", "two-sided", "two kinds")
 RS = (1, 5, 10, 100, 300)
 SHIFT, MARKED = 0.1, 10
 REFERENCE = 40  # training slides to which the evidence candidates add tiles: half of them positive
@@ -73,6 +75,25 @@ def planted(signal: str, seed: int, slides: int = 40, dim: int = 16):
                 x[second] += 12 * axes[1]
             if signal == "opposite":
                 x[second] -= 6 * axes[0]
+        arrays.append(x.astype(np.float32))
+        marks.append(mark)
+    return Bags.from_arrays(arrays), labels, marks
+
+
+def rectified(signal: str, seed: int, slides: int, dim: int = 64):
+    """As :func:`planted`, with features that are never negative, as after a ReLU, and 200 to 400 tiles per slide."""
+    rng = np.random.default_rng([len(SIGNALS), SIGNALS.index(signal), seed])
+    labels = np.arange(slides) % 2
+    arrays, marks = [], []
+    for slide, label in enumerate(labels):
+        x = rng.gamma(1.0, 0.5, (int(rng.integers(200, 401)), dim))
+        mark = np.zeros(len(x), dtype=int)
+        has = 1 - label if signal == "negative" else 1 if signal == "two-sided" else label
+        at = 6 if signal == "two-sided" and not label or signal == "two kinds" and slide // 2 % 2 else 0
+        x[:5, at : at + 6] += 3 * has
+        mark[:5] = has * (1 if label else -1)
+        if signal == "distract":
+            x[5:10, 6:12] += 6
         arrays.append(x.astype(np.float32))
         marks.append(mark)
     return Bags.from_arrays(arrays), labels, marks
@@ -227,10 +248,11 @@ def run(job: tuple[str, str, int]) -> list[dict[str, object]]:
     """Train all methods of a setting on one signal and seed; a row per method and candidate."""
     setting, signal, seed = job
     torch.set_num_threads(1)
-    train, labels, _ = planted(signal, 2 * seed, slides=80)
-    test, truth, marks = planted(signal, 2 * seed + 1)
+    make = rectified if setting == "rectified" else planted
+    train, labels, _ = make(signal, 2 * seed, slides=80)
+    test, truth, marks = make(signal, 2 * seed + 1, slides=40)
     common = {"seed": seed, "stream": (signal,)}
-    if setting == "fast":
+    if setting in ("fast", "rectified"):
         models = [Chowder(r=r, **common, **FAST) for r in RS]
     elif setting == "paper":
         models = [Chowder(r=r, **common, **PAPER) for r in RS]
@@ -262,7 +284,7 @@ def run(job: tuple[str, str, int]) -> list[dict[str, object]]:
     return rows
 
 
-def report(rows: list[dict], settings: tuple[str, ...] = ("fast", "paper", "other")) -> None:
+def report(rows: list[dict], settings: tuple[str, ...] = ("rectified", "fast", "paper", "other")) -> None:
     """Print, by setting, each candidate's lowest and mean instance AUC over the runs that count."""
     import pandas as pd
 
@@ -289,18 +311,66 @@ def report(rows: list[dict], settings: tuple[str, ...] = ("fast", "paper", "othe
             print(table.sort_values("mean", ascending=False).round(3).to_string())
 
 
+def held_out(results: Path, encoder: str, epochs: int, names: list[str], outlines: Path) -> None:
+    """Print, by method, the tile AUC of every candidate on the tumour test slides of a finished run."""
+    import pandas as pd
+    import pyarrow.parquet as pq
+
+    from chowder import annotations, figures, methods, protocols
+    from chowder.bags import read_features, read_index
+
+    labels = protocols.labels_of(protocols.read_slides(results / "slides.csv"))
+    split = protocols.read_splits(results / "splits.json", ["competition"])["competition"]
+    index = results / "features" / encoder / "index.json"
+    train = Bags.from_index(index, results / "tiles" / "summary.csv", split["train"], dataset=results.name)
+    entries = read_index(index)[1]
+    tiles = {}
+    for slide in [s for s in split["test"] if labels[s]]:
+        table = pq.read_table(results / "tiles" / f"{slide}.parquet")
+        extent = json.loads(table.schema.metadata[b"tiles"])["extent"]
+        path = next(path / f"{slide}.xml" for path in (results / "annotations", outlines) if path.is_dir())
+        marks = figures.in_lesion(table.to_pandas(), annotations.read_asap(path).tumor, extent)["in_lesion"].to_numpy()
+        entry = entries[slide]
+        features, _ = read_features(index.parent / entry["file"], slide, entry["tiles"], train.dim)
+        tiles[slide] = features, marks
+    settings = {"training": {"epochs": epochs}}
+    rows = []
+    for name in names:
+        (model,) = methods.fit([methods.parse(name)], train, [labels[s] for s in train.names], settings, (results.name, "competition"))
+        trained = Trained(model, train)
+        values = {slide: model.embedding_scores(features).astype(float) for slide, (features, _) in tiles.items()}
+        for candidate, make in CANDIDATES.items():
+            score = make(trained)
+            scores = {slide: score(e) for slide, e in values.items()}
+            pooled = rank_auc(np.concatenate([m for _, m in tiles.values()]), np.concatenate(list(scores.values())))[0]
+            each = [rank_auc(m, scores[s])[0] for s, (_, m) in tiles.items() if 0 < m.sum() < len(m)]
+            rows.append({"candidate": candidate, "method": name, "pooled": pooled, "per slide": np.mean(each)})
+        print(name, "undertrained members:", (model.undertrained_ + 1).tolist(), file=sys.stderr)
+    print(pd.DataFrame(rows).pivot(index="candidate", columns="method").round(3).to_string())
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", type=int, default=10)
-    parser.add_argument("--settings", nargs="+", default=["fast", "paper", "other"])
+    parser.add_argument("--settings", nargs="+", default=["rectified", "fast", "paper", "other"])
     parser.add_argument("--signals", nargs="+", default=list(SIGNALS))
     parser.add_argument("--processes", type=int, default=os.cpu_count())
     parser.add_argument("--output", type=Path, help="every run as CSV")
+    parser.add_argument("--results", type=Path, help="held-out check on a finished run instead: results/<dataset>")
+    parser.add_argument("--annotations", type=Path, help="its annotations, where not in results")
+    parser.add_argument("--encoder", default="efficientnet_lite0")
+    parser.add_argument("--epochs", type=int, default=270, help="of the held-out check")
+    parser.add_argument("--methods", nargs="+", default=["chowder_r1", "chowder_r5", "weldon_r1", "weldon_r10"])
     args = parser.parse_args()
+    if args.results:
+        torch.set_num_threads(1)
+        held_out(args.results, args.encoder, args.epochs, args.methods, args.annotations)
+        return
     jobs = []
     for setting in args.settings:
-        seeds = args.seeds if setting == "fast" else min(args.seeds, 3)
-        jobs += [(setting, signal, seed) for seed in range(seeds) for signal in args.signals]
+        seeds = args.seeds if setting in ("fast", "rectified") else min(args.seeds, 3)
+        signals = [signal for signal in args.signals if setting != "rectified" or signal in RECTIFIED]
+        jobs += [(setting, signal, seed) for seed in range(seeds) for signal in signals]
     rows = []
     with ProcessPoolExecutor(args.processes) as pool:
         for number, found in enumerate(pool.map(run, jobs), start=1):

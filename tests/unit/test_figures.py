@@ -194,7 +194,7 @@ def test_split_bias_csv_is_what_is_drawn():
 
 def losses(name, members=4):
     rows = [
-        {"method": name, "split": "competition", "epoch": epoch, "member": member, "loss": (1 + member) / epoch}
+        {"method": name, "split": "competition", "epoch": epoch, "member": member, "loss": (1 + member) / epoch, "undertrained": int(member == 3)}
         for epoch in range(1, 6)
         for member in range(members)
     ]
@@ -264,7 +264,7 @@ def test_training_csv_is_mean_and_range_of_the_members():
         part = data[data["method"] == name]
         assert (
             np.array_equal(axes.lines[0].get_ydata(), part["mean"])
-            and axes.get_title("left") == paper.parse(name).label
+            and axes.get_title("left") == f"{paper.parse(name).label}\n1 of 4 members on the plateau"
         )
 
 
@@ -322,7 +322,7 @@ def test_heat_map_csv_holds_the_scores_and_the_scale_is_stated():
     tiles = tiles_of()
     figure, data = figures.heatmap("test_001", "chowder_r5", view_of(), tiles, EXTENT, MPP, lesion())
     assert np.array_equal(data["score"], tiles["score"]) and np.array_equal(data["drawn"], tiles["score"])
-    assert {"≥ 3", "≤ 0", "≤ −3", "tile score (SD over training tiles)"} <= set(texts(figure))
+    assert {"≥ 1.98", "≤ 0", "≤ −1.98", "tile score (change of the logit)"} <= set(texts(figure))
     ranked = figures.heatmap("s", "meanpool", view_of(), tiles, EXTENT, MPP, scale="rank")
     assert ranked[1]["drawn"].max() == 1 and "rank of the tile within the slide" in texts(ranked[0])
 
@@ -467,7 +467,7 @@ def plots(data, stem):
         put("roc-curves", name, "roc_curve.csv", roc_of(name).drop(columns="method").to_csv(index=False))
         put("froc-curves", name, "froc_curve.csv", froc_of(name).drop(columns="method").to_csv(index=False))
         put("sizes", name, "sizes.csv", sizes(name).drop(columns="method").to_csv(index=False))
-        put("curves", name, "competition.csv", losses(name)[["epoch", "member", "loss"]].to_csv(index=False))
+        put("curves", name, "competition.csv", losses(name)[["epoch", "member", "loss", "undertrained"]].to_csv(index=False))
     (data / "bias.csv").write_text(bias().to_csv(index=False))
 
     def with_files(*keys):

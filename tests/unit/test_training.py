@@ -164,41 +164,6 @@ def test_predictions_are_those_of_the_module_without_dropout():
     np.testing.assert_allclose(model.predict(arrays), np.mean(expected, axis=1), rtol=1e-5)
 
 
-def test_instance_scores_are_oriented_standardised_and_averaged():
-    arrays, labels = random_bags()
-    model = Chowder(r=2, members=4, epochs=40, learning_rate=0.01, l2=0.01).fit(arrays, labels)
-    values = np.concatenate([model.embedding_scores(x)[:, 0].T for x in arrays])
-    np.testing.assert_allclose(model.mean_[:, 0], values.mean(axis=0), rtol=1e-4, atol=1e-6)
-    np.testing.assert_allclose(model.sd_[:, 0], values.std(axis=0), rtol=1e-4)
-    # The orientation by finite differences: raise the top instances of every slide a little and look at the logit.
-    rise = np.zeros(4)
-    for x in arrays:
-        e = torch.from_numpy(model.embedding_scores(x)[:, 0]).double()
-        top, low = e.topk(2, dim=1).values, e.topk(2, dim=1, largest=False).values
-        head = model.model_.double().head
-        change = [head(torch.cat([top + d, low], dim=1)[:, None, None]) for d in (1e-4, -1e-4)]
-        rise += (change[0] - change[1]).detach().numpy()[:, 0]
-    model.model_.float()
-    assert np.abs(rise).min() > 0
-    np.testing.assert_array_equal(model.orientation_[:, 0], np.sign(rise))
-    expected = (np.sign(rise) * (values - model.mean_[:, 0]) / model.sd_[:, 0]).mean(axis=1)
-    np.testing.assert_allclose(
-        np.concatenate([model.instance_scores(x) for x in arrays]), expected, rtol=1e-3, atol=1e-5
-    )
-
-
-def test_with_several_embeddings_their_weights_sum_to_one():
-    arrays, labels = random_bags()
-    model = Chowder(r=2, members=3, epochs=3, embeddings=4).fit(arrays, labels)
-    np.testing.assert_allclose(np.abs(model.orientation_).sum(axis=1), 1)
-    assert model.instance_scores(arrays[0]).shape == (len(arrays[0]),)
-
-
-def test_weldon_members_are_never_flipped():
-    arrays, labels = random_bags()
-    assert (Weldon(r=2, members=3, epochs=2).fit(arrays, labels).orientation_ == 1).all()
-
-
 def test_a_bootstrap_gives_members_other_slides():
     arrays, labels = random_bags()
     plain, boot = (Weldon(r=2, members=2, epochs=2, bootstrap=b).fit(arrays, labels).predict(arrays) for b in (0, 1))

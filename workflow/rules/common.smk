@@ -168,7 +168,7 @@ METRIC_SETTINGS = labelled(
 # --- figures ----------------------------------------------------------------------------------------------------------
 
 FIGURE_SETTINGS = labelled(
-    {"dataset": config["dataset"], "simulated": SIMULATED, "gallery": config["figures"]["gallery"]}
+    {"dataset": config["dataset"], "simulated": SIMULATED, "gallery": config["figures"]["gallery"], "score": config["localisation"]["score"]}
 )
 FIGURES = [f"{RESULTS}/figures/tissue.png"]
 for name in ENCODERS:

@@ -64,6 +64,7 @@ def main(argv: list[str] | None = None) -> None:
         excluded=annotation.excluded if annotation else None,
         label=label,
         probability=probability,
+        unit=figures.score_unit(args.method, args.settings.get("score", "evidence")),
     )
     figures.save(*drawing, args.output_stem, figures.About.of(args.settings))
 

@@ -33,12 +33,12 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--tiles-dir", required=True, help="folder of tiles/<slide>.parquet")
     parser.add_argument("--splits", required=True, help="splits.json")
     parser.add_argument("--slides", help="not read; the test slides are those of the split")
-    parser.add_argument("--settings", type=json.loads, default={}, help="JSON: smoothing_um, nms_um")
+    parser.add_argument("--settings", type=json.loads, default={}, help="JSON: score, smoothing_um, nms_um")
     parser.add_argument("--scores-dir", required=True, help="<slide>.parquet: x, y, score of every tissue tile")
     parser.add_argument("--detections-dir", required=True, help="<slide>.csv without header: score,x,y")
     args = parser.parse_args(argv)
 
-    estimator = methods.load(args.model)
+    estimator, score = methods.load(args.model), args.settings.pop("score", "evidence")
     dim, entries = read_index(args.index)
     test = protocols.read_splits(args.splits, ["competition"])["competition"]["test"]
     with Progress(len(test), "slides", f"tile scores of {args.method}") as bar:
@@ -48,7 +48,7 @@ def main(argv: list[str] | None = None) -> None:
                 raise UserError(f"{args.index}: slide {slide} is not in the index: embed it")
             features, coords = read_features(Path(args.index).parent / entry["file"], slide, entry["tiles"], dim)
             xy, grid = read_tiles(Path(args.tiles_dir) / f"{slide}.parquet", coords)
-            scores = estimator.instance_scores(features)
+            scores = estimator.instance_scores(features, score)
             table = pa.table({"x": xy[:, 0], "y": xy[:, 1], "score": scores})
             with atomic(Path(args.scores_dir) / f"{slide}.parquet") as scratch:
                 pq.write_table(table, scratch)

@@ -27,7 +27,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--models", nargs="+", required=True, metavar="SPLIT=PATH", help="model files to write")
     parser.add_argument("--predictions", nargs="+", required=True, metavar="SPLIT=PATH")
     parser.add_argument("--curves", nargs="+", default=[], metavar="SPLIT=PATH", help="training losses")
-    parser.add_argument("--timing", nargs="+", default=[], metavar="PATH", help="JSON of a method ([METHOD=]PATH)")
+    parser.add_argument("--timing", nargs="+", default=[], metavar="PATH", help="seconds, undertrained members ([METHOD=]PATH)")
     parser.add_argument("--threads", type=int, default=0, help="torch threads; 0 leaves torch's own choice")
     args = parser.parse_args(argv)
 
@@ -44,6 +44,7 @@ def main(argv: list[str] | None = None) -> None:
     sample = args.settings.get("sample", {})
     dataset = str(args.settings.get("dataset", ""))
     seconds: dict[str, dict[str, float]] = {method.name: {} for method in wanted}
+    undertrained: dict[str, dict[str, list[int]]] = {method.name: {} for method in wanted}
     slides = sorted({slide for sides in splits.values() for side in sides.values() for slide in side})
     for repeat in sorted({method.repeat for method in wanted}):
         started = time.perf_counter()
@@ -61,14 +62,19 @@ def main(argv: list[str] | None = None) -> None:
                 seconds[method.name][split] = round(estimator.seconds_, 3)
                 for line in protocols.log_losses(f"{method.name} {split}", estimator.history_):
                     print(line, file=sys.stderr)
+                proba, stayed = estimator.predict_proba(test), estimator.undertrained_
+                for line in protocols.log_undertrained(f"{method.name} {split}", proba.shape[1], stayed):
+                    print(line, file=sys.stderr)
+                undertrained[method.name][split] = [int(member) + 1 for member in stayed]
                 estimator.save(models[key])
                 test_labels = [labels[s] for s in test.names]
-                protocols.write_predictions(predictions[key], test.names, test_labels, estimator.predict_proba(test))
+                protocols.write_predictions(predictions[key], test.names, test_labels, proba, estimator.averaged)
                 if key in curves:
-                    protocols.write_curve(curves[key], estimator.history_)
+                    protocols.write_curve(curves[key], estimator.history_, stayed)
     for (method, _), path in timing.items():
         total = round(sum(seconds[method].values()), 3)
         content = {"method": method, "train_seconds": total, "splits": seconds[method]}
+        content["undertrained"] = undertrained[method]
         write_text(path, json.dumps(content, indent=1) + "\n")
 
 

@@ -47,6 +47,7 @@ class PooledLogistic:
         self.name, self.stream = name or self.kind, tuple(stream)
         self.coefficients_: np.ndarray | None = None
         self.history_ = np.zeros((0, 1))
+        self.undertrained_, self.averaged = np.zeros(0, dtype=np.int64), np.zeros(1, dtype=np.int64)
         self.seconds_ = 0.0
 
     def fit(self, bags: Bags | Sequence[np.ndarray], labels: Sequence[int], progress: str | None = None):
@@ -103,8 +104,8 @@ class PooledLogistic:
         """(n,) probability of tumour."""
         return self.predict_proba(bags)[:, 0]
 
-    def instance_scores(self, bag: np.ndarray) -> np.ndarray:
-        """(tiles,) float32 logit of every tile of one slide (tiles, P); see the class."""
+    def instance_scores(self, bag: np.ndarray, score: str = "evidence") -> np.ndarray:
+        """(tiles,) float32 logit of every tile of one slide (tiles, P); see the class. There is one ``score`` only."""
         return self._logit(np.asarray(bag, dtype=np.float64)).astype(np.float32)
 
     def save(self, path: Any) -> None:

@@ -18,9 +18,10 @@ import torch
 from chowder.models import Ensemble, extremes
 
 # Nodes of a table on either side: embedding values that can enter the top R, and those that can enter the bottom R.
-NODES = 129
-# The tables reach this far beyond the training tiles' values, as a share of their range. Beyond it the score is constant.
-REACH = 1.0
+NODES, OUTER = 97, 32
+# The outer nodes reach this many times the range of the training tiles' values beyond them, ever wider apart. Beyond
+# those the score is constant.
+REACH = 8.0
 # A member is undertrained when its loss is above this share of the loss of a constant prediction.
 PLATEAU = 0.9
 # Slides' values held at a time while a table is made: nodes x slides x 2R x J floats per member.
@@ -99,21 +100,21 @@ def tables(
     counts : (S,) tiles per slide.
     low, high : (E, J) lowest and highest embedding value of any training tile.
 
-    The nodes are spread evenly over the values that can enter a slide's bottom R, and over those that can enter its top
-    R. Between the two a tile is never selected and its evidence is 0.
+    The nodes are spread evenly over the training tiles' values that can enter a slide's bottom R, and over those that
+    can enter its top R. Between the two a tile is never selected and its evidence is 0. Others lie beyond the range.
     """
     base = model.head(values)
     r = model.r
-    reach = REACH * (high - low)
-    steps = torch.linspace(0, 1, NODES, dtype=values.dtype, device=values.device)
-    start, end = low - reach, high + reach
     if bool((counts < r).any()):  # any value enters the extremes of a slide with fewer than R tiles
-        from_top, from_bottom = start, end
+        from_top, from_bottom = low, high
     else:
         from_top, from_bottom = values[..., r - 1].amin(dim=1), values[..., 2 * r - 1].amax(dim=1)  # (E, J)
-    bottom = start[..., None] + (from_bottom - start)[..., None] * steps
-    top = from_top[..., None] + (end - from_top)[..., None] * steps
-    nodes = torch.sort(torch.cat([bottom, top], dim=2), dim=2).values
+    steps = torch.linspace(0, 1, NODES, dtype=values.dtype, device=values.device)
+    outer = (1 + REACH) ** torch.linspace(0, 1, OUTER + 1, dtype=values.dtype, device=values.device)[1:] - 1
+    outer = (high - low)[..., None] * outer
+    bottom = from_bottom[..., None] - (from_bottom - low)[..., None] * steps
+    top = from_top[..., None] + (high - from_top)[..., None] * steps
+    nodes = torch.cat([bottom, top, low[..., None] - outer, high[..., None] + outer], dim=2).sort(dim=2).values
     out = torch.zeros_like(nodes)
     members, slides, embeddings, width = values.shape
     at_once = max(1, _VALUES // (members * slides * embeddings * width))

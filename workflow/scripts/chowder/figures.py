@@ -550,15 +550,17 @@ def split_bias(data: pd.DataFrame) -> tuple[object, pd.DataFrame]:
 
 @styled
 def training(data: pd.DataFrame) -> tuple[object, pd.DataFrame]:
-    """Training loss an epoch: a panel a method, the members' mean as line, their range as band.
+    """Training loss by epoch: one panel per method, the members' mean as line, their range as band.
 
-    ``data``: method, split, epoch, member, loss. The competition split is the solid line with the band; the mean of
-    each cross-validation fold is a thin dashed one. Panels share both axes; the loss axis is logarithmic when it
-    spans more than a factor of 20.
+    ``data``: method, split, epoch, member, loss, undertrained. The competition split is the solid line with the band;
+    the mean of each cross-validation fold is a thin dashed one. Members of the competition split that stayed on the
+    plateau are dotted lines, and the panel's title counts them. Panels share both axes; the loss axis is logarithmic
+    when it spans more than a factor of 20.
     """
-    _need(data, ["method", "split", "epoch", "member", "loss"], "training curves")
-    grouped = data.groupby(["method", "split", "epoch"], sort=True)["loss"]
-    drawn = grouped.agg(mean="mean", low="min", high="max", members="count").reset_index()
+    _need(data, ["method", "split", "epoch", "member", "loss", "undertrained"], "training curves")
+    grouped = data.groupby(["method", "split", "epoch"], sort=True)
+    drawn = grouped["loss"].agg(mean="mean", low="min", high="max", members="count").reset_index()
+    drawn["undertrained"] = grouped["undertrained"].sum().to_numpy()
     names = _sorted(list(drawn["method"]))
     across = min(len(names), 4 if len(names) > 6 else 3)
     down = math.ceil(len(names) / across)
@@ -588,7 +590,13 @@ def training(data: pd.DataFrame) -> tuple[object, pd.DataFrame]:
                     linestyle=(0, (4, 1.5)),
                 )[0]
                 handles.setdefault("mean, cross-validation folds", thin)
-        axis.set_title(paper.parse(name).label, size=8)
+        last = part[part["split"] == main].iloc[-1]
+        stayed = data[(data["method"] == name) & (data["split"] == main) & (data["undertrained"] == 1)]
+        for _, line in stayed.groupby("member"):
+            dotted = axis.plot(line["epoch"], line["loss"], color="black", linewidth=0.7, linestyle=":")[0]
+            handles.setdefault("members on the plateau", dotted)
+        count = f"\n{last['undertrained']} of {last['members']} members on the plateau" if len(stayed) else ""
+        axis.set_title(paper.parse(name).label + count, size=8)
         if log:
             axis.set_yscale("log")
     for axis in axes.flat[len(names) :]:
@@ -762,6 +770,13 @@ def full_red(scores: np.ndarray) -> float:
     return quantile if quantile > 0 else 3.0
 
 
+def score_unit(method: str, score: str) -> str:
+    """Return what a tile score of a method means, for the colour bar; ``score`` is the config's localisation.score."""
+    if not paper.parse(method).r:
+        return "logit"
+    return "change of the logit" if score == "evidence" else "mean embedding value"
+
+
 @styled
 def heatmap(
     slide: str,
@@ -778,13 +793,14 @@ def heatmap(
     excluded=None,
     label: int | None = None,
     probability: float | None = None,
+    unit: str = "change of the logit",
 ) -> tuple[object, pd.DataFrame]:
     """A slide, its heat map (white to red) and a detail (blue-white-red) with the lesions' outlines in black.
 
     ``tiles``: x, y (level-0 px), score; ``extent``: tile edge in level-0 px; ``area``: tumour polygons in level-0 px or
     None; ``excluded``: polygons cut out of them, drawn dashed. ``label`` (1: tumour) and predicted ``probability`` of
-    the slide are printed under its name. ``scale``: "score" (white at 0, the training tiles' mean; red at ``full``, by
-    default at the slide's 99.5 % quantile or 3, whichever is more) or "rank" (within the slide). Pass one ``full`` for
+    the slide are printed under its name. ``scale``: "score" (white at 0; red at ``full``, by default
+    :func:`full_red` of the slide) or "rank" (within the slide). ``unit`` of the score. Pass one ``full`` for
     all slides of a method (:func:`full_red`), so that red means the same on each. ``reader`` reads a box in µm at a
     better resolution, for the detail.
     """
@@ -800,9 +816,8 @@ def heatmap(
         name = "rank of the tile within the slide"
     elif scale == "score":
         shown, middle = tiles["score"].to_numpy(float), 0.0
-        high = full if full is not None else max(3.0, float(np.quantile(shown, 0.995)))
-        unit = " (SD over training tiles)" if paper.parse(method).r else ""
-        low, name = -high, f"tile score{unit}"
+        high = full if full is not None else full_red(shown)
+        low, name = -high, f"tile score ({unit})"
     else:
         raise UserError(f"heat map scale {scale!r}: unknown; use score or rank")
     ends = (tiles["left"].min(), tiles["top"].min(), tiles["left"].max() + size, tiles["top"].max() + size)

@@ -202,11 +202,22 @@ def ensemble_curve(
     return out
 
 
-def write_predictions(path: str | Path, slides: Sequence[str], labels: Sequence[int], members: np.ndarray) -> None:
-    """Predictions CSV: slide, label, probability (mean over members), member_1 .. member_E."""
+def write_predictions(
+    path: str | Path,
+    slides: Sequence[str],
+    labels: Sequence[int],
+    members: np.ndarray,
+    averaged: Sequence[int] | None = None,
+) -> None:
+    """Write predictions as CSV: slide, label, probability, member_1 .. member_E.
+
+    ``members`` (n, E): probability of each member. ``averaged``: indices of the members whose mean is the probability,
+    default all.
+    """
+    averaged = slice(None) if averaged is None else averaged
     lines = [",".join(["slide", "label", "probability", *(f"member_{m + 1}" for m in range(members.shape[1]))])]
     for slide, label, row in zip(slides, labels, np.asarray(members, dtype=np.float64), strict=True):
-        lines.append(",".join([slide, str(label), f"{row.mean():.8g}", *(f"{value:.8g}" for value in row)]))
+        lines.append(",".join([slide, str(label), f"{row[averaged].mean():.8g}", *(f"{value:.8g}" for value in row)]))
     write_text(path, "\n".join(lines) + "\n")
 
 
@@ -226,11 +237,15 @@ def read_predictions(path: str | Path) -> tuple[list[str], np.ndarray, np.ndarra
         raise UserError(f"{path}: not a predictions file ({error!r}): train the method again") from None
 
 
-def write_curve(path: str | Path, history: np.ndarray) -> None:
-    """Training losses (epochs, E) as CSV: epoch, member, loss. A baseline has the header only."""
-    lines = ["epoch,member,loss"]
+def write_curve(path: str | Path, history: np.ndarray, undertrained: Sequence[int] = ()) -> None:
+    """Write training losses (epochs, E) as CSV: epoch, member, loss, undertrained. A baseline has the header only.
+
+    ``undertrained``: indices of the members that stayed on the plateau (1 in the last column).
+    """
+    stayed = set(np.asarray(undertrained, dtype=int).tolist())
+    lines = ["epoch,member,loss,undertrained"]
     for epoch, losses in enumerate(np.asarray(history), start=1):
-        lines += [f"{epoch},{member},{loss:.8g}" for member, loss in enumerate(losses, start=1)]
+        lines += [f"{epoch},{m + 1},{loss:.8g},{int(m in stayed)}" for m, loss in enumerate(losses)]
     write_text(path, "\n".join(lines) + "\n")
 
 
@@ -242,6 +257,19 @@ def log_losses(name: str, history: np.ndarray, lines: int = 10) -> list[str]:
         f"{name}: epoch {e + 1}/{epochs} loss {history[e].mean():.4f} ({history[e].min():.4f}-{history[e].max():.4f})"
         for e in shown
     ]
+
+
+# What to do about members that stayed on the plateau; said in the log, the table and the figure's caption.
+UNDERTRAINED_ADVICE = "raise training.epochs, lower training.l2, or scale the features"
+
+
+def log_undertrained(name: str, members: int, undertrained: Sequence[int]) -> list[str]:
+    """Return the log's warning about members (indices) that learnt nothing; no line when all learnt something."""
+    if not len(undertrained):
+        return []
+    which = ", ".join(str(member + 1) for member in undertrained)
+    text = f"warning: {name}: {len(undertrained)} of {members} members stayed on the plateau (member {which}): "
+    return [text + UNDERTRAINED_ADVICE]
 
 
 def read_splits(path: str | Path, names: Iterable[str] | None = None) -> dict[str, dict[str, list[str]]]:
