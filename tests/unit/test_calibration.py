@@ -63,7 +63,7 @@ def test_evidence_is_the_mean_change_of_the_logit_when_the_tile_is_added(kind, a
         for i, tile in enumerate(tiles):
             longer = [torch.from_numpy(np.vstack([x, tile])).double() for x in arrays]
             expected[i] = np.mean([(model.model_(x) - b).mean() for x, b in zip(longer, before, strict=True)])
-    scores = model.instance_scores(tiles)
+    scores = model.instance_scores(tiles, "evidence")
     # the table is interpolated: near everywhere, and in the same order
     assert np.abs(scores - expected).max() < 0.02 * np.ptp(expected)
     assert np.corrcoef(scores, expected)[0, 1] > 0.999
@@ -103,6 +103,9 @@ def test_the_embedding_itself_is_the_members_mean_value():
     model = Weldon(r=2, members=3, epochs=5).fit(arrays, labels)
     expected = model.embedding_scores(arrays[0]).mean(axis=(0, 1))
     np.testing.assert_allclose(model.instance_scores(arrays[0], "embedding"), expected, rtol=1e-5)
+    np.testing.assert_array_equal(model.instance_scores(arrays[0]), model.instance_scores(arrays[0], "embedding"))
+    chowder = Chowder(r=2, members=3, epochs=5).fit(arrays, labels)
+    np.testing.assert_array_equal(chowder.instance_scores(arrays[0]), chowder.instance_scores(arrays[0], "evidence"))
     with pytest.raises(UserError, match=r"localisation\.score is 'sum'"):
         model.instance_scores(arrays[0], "sum")
 

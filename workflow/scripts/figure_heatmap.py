@@ -64,7 +64,7 @@ def main(argv: list[str] | None = None) -> None:
         excluded=annotation.excluded if annotation else None,
         label=label,
         probability=probability,
-        unit=figures.score_unit(args.method, args.settings.get("score", "evidence")),
+        unit=figures.score_unit(args.method, args.settings.get("score", "auto")),
     )
     figures.save(*drawing, args.output_stem, figures.About.of(args.settings))
 

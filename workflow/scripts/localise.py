@@ -38,7 +38,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--detections-dir", required=True, help="<slide>.csv without header: score,x,y")
     args = parser.parse_args(argv)
 
-    estimator, score = methods.load(args.model), args.settings.pop("score", "evidence")
+    estimator, score = methods.load(args.model), args.settings.pop("score", "auto")
     dim, entries = read_index(args.index)
     test = protocols.read_splits(args.splits, ["competition"])["competition"]["test"]
     with Progress(len(test), "slides", f"tile scores of {args.method}") as bar:

@@ -104,7 +104,7 @@ class PooledLogistic:
         """(n,) probability of tumour."""
         return self.predict_proba(bags)[:, 0]
 
-    def instance_scores(self, bag: np.ndarray, score: str = "evidence") -> np.ndarray:
+    def instance_scores(self, bag: np.ndarray, score: str = "auto") -> np.ndarray:
         """(tiles,) float32 logit of every tile of one slide (tiles, P); see the class. There is one ``score`` only."""
         return self._logit(np.asarray(bag, dtype=np.float64)).astype(np.float32)
 

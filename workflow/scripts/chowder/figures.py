@@ -774,6 +774,8 @@ def score_unit(method: str, score: str) -> str:
     """Return what a tile score of a method means, for the colour bar; ``score`` is the config's localisation.score."""
     if not paper.parse(method).r:
         return "logit"
+    if score == "auto":
+        score = "embedding" if method.startswith("weldon") else "evidence"
     return "change of the logit" if score == "evidence" else "mean embedding value"
 
 

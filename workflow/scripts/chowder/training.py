@@ -29,8 +29,7 @@ from chowder.files import UserError, atomic
 from chowder.models import ChowderEnsemble, Ensemble, WeldonEnsemble, extremes
 from chowder.progress import Progress
 
-# What instance_scores returns: the default, and what the paper shows.
-SCORES = ("evidence", "embedding")
+SCORES = ("auto", "evidence", "embedding")
 PRECISIONS = {"fp32": torch.float32, "fp64": torch.float64, "bf16": torch.bfloat16, "fp16": torch.float16}
 # Rows converted and multiplied at a time on the CPU: 128 x 2,048 float32 (1 MB) stay in a core's own cache.
 CPU_ROWS, CUDA_ROWS = 128, 65536
@@ -332,6 +331,7 @@ class EnsembleEstimator:
     """What WELDON and CHOWDER share; see :class:`Chowder` for the parameters."""
 
     kind = ""
+    tile_score = "evidence"
 
     def __init__(
         self,
@@ -423,18 +423,19 @@ class EnsembleEstimator:
             scores = scores + self.model_.offset.detach()[:, :, None]
         return scores.cpu().numpy()
 
-    def instance_scores(self, bag: np.ndarray, score: str = "evidence") -> np.ndarray:
+    def instance_scores(self, bag: np.ndarray, score: str = "auto") -> np.ndarray:
         """Return the lesion score (tiles,) float32 of every tile of one slide (tiles, P).
 
         ``evidence``: mean over the members of the change of the logit that such a tile brings about when it is added to
         a training slide (:class:`chowder.calibration.Evidence`). Positive speaks for tumour, 0 for neither.
-        ``embedding``: the members' mean embedding value as it is, which the paper shows. A member whose logit falls as
-        its values rise counts as it stands, so this is of use for one member or for WELDON.
+        ``embedding``: the members' mean embedding value as it is, which the paper shows. A CHOWDER member whose logit
+        falls as its values rise counts as it stands, so this is of use for one member.
+        ``auto``: evidence for CHOWDER, embedding for WELDON, whose logit is a sum of embedding values.
         """
         if score not in SCORES:
             raise UserError(f"localisation.score is {score!r}: use one of {', '.join(SCORES)}")
         e = self.embedding_scores(bag).astype(np.float64)
-        if score == "embedding":
+        if (self.tile_score if score == "auto" else score) == "embedding":
             return e[self.averaged].mean(axis=(0, 1)).astype(np.float32)
         return self.evidence_(e, self.averaged).astype(np.float32)
 
@@ -499,6 +500,7 @@ class Weldon(EnsembleEstimator):
     """
 
     kind = "weldon"
+    tile_score = "embedding"
 
     def make(self, dim: int) -> Ensemble:
         return WeldonEnsemble(dim, self.members, self.r, 1, self.bias)
