@@ -89,7 +89,7 @@ def rectified(signal: str, seed: int, slides: int, dim: int = 64):
         x = rng.gamma(1.0, 0.5, (int(rng.integers(200, 401)), dim))
         mark = np.zeros(len(x), dtype=int)
         has = 1 - label if signal == "negative" else 1 if signal == "two-sided" else label
-        at = 6 if signal == "two-sided" and not label or signal == "two kinds" and slide // 2 % 2 else 0
+        at = 6 if (signal == "two-sided" and not label) or (signal == "two kinds" and slide // 2 % 2) else 0
         x[:5, at : at + 6] += 3 * has
         mark[:5] = has * (1 if label else -1)
         if signal == "distract":
@@ -336,7 +336,9 @@ def held_out(results: Path, encoder: str, epochs: int, names: list[str], outline
     settings = {"training": {"epochs": epochs}}
     rows = []
     for name in names:
-        (model,) = methods.fit([methods.parse(name)], train, [labels[s] for s in train.names], settings, (results.name, "competition"))
+        (model,) = methods.fit(
+            [methods.parse(name)], train, [labels[s] for s in train.names], settings, (results.name, "competition")
+        )
         trained = Trained(model, train)
         values = {slide: model.embedding_scores(features).astype(float) for slide, (features, _) in tiles.items()}
         for candidate, make in CANDIDATES.items():

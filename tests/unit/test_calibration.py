@@ -1,4 +1,4 @@
-"""The evidence of a tile is what adding it does, whichever end a member decides by; members that learnt nothing are named."""
+"""A tile's evidence is what adding it does, whichever end a member decides by; members that learnt nothing are named."""
 
 from __future__ import annotations
 
@@ -157,7 +157,7 @@ def test_no_step_leaves_every_member_on_the_plateau_and_a_signal_none():
 
 
 def planted(kind: str, seed: int, slides: int = 60, dim: int = 12):
-    """Simulated bags and marks: 1 must score high, -1 low. ``negative``: the marked tiles are in the negative slides."""
+    """Simulated bags and marks: 1 must score high, -1 low (``negative``: the marked tiles are in negative slides)."""
     rng = np.random.default_rng([seed, len(kind)])
     labels = np.arange(slides) % 2
     arrays, marks = [], []

@@ -194,7 +194,14 @@ def test_split_bias_csv_is_what_is_drawn():
 
 def losses(name, members=4):
     rows = [
-        {"method": name, "split": "competition", "epoch": epoch, "member": member, "loss": (1 + member) / epoch, "undertrained": int(member == 3)}
+        {
+            "method": name,
+            "split": "competition",
+            "epoch": epoch,
+            "member": member,
+            "loss": (1 + member) / epoch,
+            "undertrained": int(member == 3),
+        }
         for epoch in range(1, 6)
         for member in range(members)
     ]
@@ -467,7 +474,12 @@ def plots(data, stem):
         put("roc-curves", name, "roc_curve.csv", roc_of(name).drop(columns="method").to_csv(index=False))
         put("froc-curves", name, "froc_curve.csv", froc_of(name).drop(columns="method").to_csv(index=False))
         put("sizes", name, "sizes.csv", sizes(name).drop(columns="method").to_csv(index=False))
-        put("curves", name, "competition.csv", losses(name)[["epoch", "member", "loss", "undertrained"]].to_csv(index=False))
+        put(
+            "curves",
+            name,
+            "competition.csv",
+            losses(name)[["epoch", "member", "loss", "undertrained"]].to_csv(index=False),
+        )
     (data / "bias.csv").write_text(bias().to_csv(index=False))
 
     def with_files(*keys):

@@ -27,7 +27,9 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--models", nargs="+", required=True, metavar="SPLIT=PATH", help="model files to write")
     parser.add_argument("--predictions", nargs="+", required=True, metavar="SPLIT=PATH")
     parser.add_argument("--curves", nargs="+", default=[], metavar="SPLIT=PATH", help="training losses")
-    parser.add_argument("--timing", nargs="+", default=[], metavar="PATH", help="seconds, undertrained members ([METHOD=]PATH)")
+    parser.add_argument(
+        "--timing", nargs="+", default=[], metavar="PATH", help="seconds, undertrained members ([METHOD=]PATH)"
+    )
     parser.add_argument("--threads", type=int, default=0, help="torch threads; 0 leaves torch's own choice")
     args = parser.parse_args(argv)
 

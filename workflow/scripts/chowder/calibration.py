@@ -1,9 +1,9 @@
 """After training: what each member learnt, and what a tile's embedding value means to it.
 
-The lesion score is the *evidence* of a tile: how much a member's logit changes, on average over the training slides, when
-a tile with that embedding value is added to a slide. It needs no orientation and no scale, it covers members that decide
-by their top tiles, their bottom tiles or both, and a member that learnt nothing adds nothing. How it was chosen:
-docs/decisions/lesion_score.md.
+The lesion score is the *evidence* of a tile: how much a member's logit changes, on average over the training slides,
+when a tile with that embedding value is added to a slide. It needs no orientation and no scale. It covers members that
+decide by their top tiles, their bottom tiles or both, and a member that learnt nothing adds nothing. How it was
+chosen: docs/decisions/lesion_score.md.
 """
 
 from __future__ import annotations

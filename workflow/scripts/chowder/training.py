@@ -450,7 +450,9 @@ class EnsembleEstimator:
     def arguments(self) -> dict[str, Any]:
         """Plain constructor arguments, as saved in a model file."""
         numbers = "r members embeddings dropout bias l2 learning_rate epochs batch seed"
-        plain = {key: getattr(self, key) for key in f"{numbers} precision bootstrap leave_out_undertrained name".split()}
+        plain = {
+            key: getattr(self, key) for key in f"{numbers} precision bootstrap leave_out_undertrained name".split()
+        }
         return plain | {"hidden": list(self.hidden), "stream": [str(part) for part in self.stream]}
 
     def save(self, path: Any) -> None:
