@@ -279,8 +279,8 @@ def run(job: tuple[str, str, int]) -> list[dict[str, object]]:
             model.fit(train, labels)
             auc = float(rank_auc(truth, model.predict(test))[0])
             scores = [model.instance_scores(test[i]) for i in range(len(test))]
-            rows.append({"setting": setting, "signal": signal, "seed": seed, "method": model.name, "slide_auc": auc,
-                         "candidate": "the library", "auc": instance_auc(signal, scores, marks), "seconds": 0})  # fmt: skip
+            about = {"setting": setting, "signal": signal, "seed": seed, "method": model.name, "slide_auc": auc}
+            rows.append(about | {"candidate": "the library", "auc": instance_auc(signal, scores, marks), "seconds": 0})
     return rows
 
 

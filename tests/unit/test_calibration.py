@@ -1,4 +1,4 @@
-"""A tile's evidence is what adding it does, whichever end a member decides by; members that learnt nothing are named."""
+"""A tile's evidence is what adding it does, whichever end a member decides by; those that learnt nothing are known."""
 
 from __future__ import annotations
 

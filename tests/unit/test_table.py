@@ -357,3 +357,21 @@ def test_script_refuses_lists_of_unequal_length(tmp_path):
     auc = str(tmp_path / "auc.json")
     with pytest.raises(UserError, match=r"--froc: 2 given for 1 methods"):
         benchmark.main(["--entries", "e:meanpool", "--auc", auc, "--froc", auc, auc])
+
+
+# Members that learnt nothing, and what the FROC rests on
+
+
+def test_undertrained_members_are_counted_by_split_and_explained_once():
+    assert table.undertrained({"competition": [2, 9], "cv1": []}, 10) == [
+        "members that stayed on the plateau of the training loss: 2 of 10 (competition)."
+    ]
+    assert table.undertrained({"competition": []}, 10) == [] == table.undertrained({}, 1)
+
+
+def test_the_lesion_score_behind_the_froc_is_named():
+    note = table.score_note("auto", ["meanpool", "weldon_r1", "chowder_r5"])
+    assert "CHOWDER: the evidence" in note and "WELDON: the mean embedding" in note and "pooled" in note
+    raw = table.score_note("embedding", ["chowder_r5"])
+    assert "CHOWDER: the mean embedding value" in raw and "WELDON" not in raw and "pooled" not in raw
+    assert table.score_note("auto", ["someone_elses"]) == ""

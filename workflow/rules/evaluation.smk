@@ -131,6 +131,8 @@ rule benchmark_table:
                 "dataset": config["dataset"],
                 "simulated": SIMULATED,
                 "froc_mode": config["evaluation"]["froc_mode"],
+                "score": config["localisation"]["score"],
+                "leave_out_undertrained": config["training"]["leave_out_undertrained"],
             }
         ),
         entries=lambda wildcards, input: [f"{encoder}:{method}" for encoder in ENCODERS for method in METHODS],

@@ -43,6 +43,10 @@ KINDS: dict[str, Kind] = {
 }
 
 
+# What to do about members that stayed on the plateau; said in the log and under the table.
+UNDERTRAINED_ADVICE = "raise training.epochs, lower training.l2, or scale the features"
+
+
 @dataclass(frozen=True)
 class Method:
     """A parsed method name: ``chowder_r5_j4_s2`` is kind chowder, R = 5, J = 4, repeat 2.

@@ -9,6 +9,7 @@ import numpy as np
 
 from chowder import seeds
 from chowder.files import UserError, write_text
+from chowder.methods import UNDERTRAINED_ADVICE
 
 
 def read_slides(path: str | Path) -> list[dict[str, str]]:
@@ -257,10 +258,6 @@ def log_losses(name: str, history: np.ndarray, lines: int = 10) -> list[str]:
         f"{name}: epoch {e + 1}/{epochs} loss {history[e].mean():.4f} ({history[e].min():.4f}-{history[e].max():.4f})"
         for e in shown
     ]
-
-
-# What to do about members that stayed on the plateau; said in the log, the table and the figure's caption.
-UNDERTRAINED_ADVICE = "raise training.epochs, lower training.l2, or scale the features"
 
 
 def log_undertrained(name: str, members: int, undertrained: Sequence[int]) -> list[str]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from html import escape
 from pathlib import Path
@@ -18,6 +18,7 @@ import pandas as pd
 
 from chowder import paper
 from chowder.files import UserError
+from chowder.methods import UNDERTRAINED_ADVICE
 
 RATES = ("0.25", "0.5", "1", "2", "4", "8")
 SENSITIVITIES = [f"sens_at_{rate}" for rate in RATES]
@@ -158,7 +159,34 @@ def entry(auc: dict, froc: dict | None, timing: dict | None, *, encoder: str, me
     else:
         info["no_froc"] = (froc or {}).get("reason") or "no lesion evaluation was made"
     row["train_seconds"] = _number((timing or {}).get("train_seconds"))
+    info["notes"] = undertrained((timing or {}).get("undertrained") or {}, ensemble)
     return row, info
+
+
+def undertrained(by_split: dict[str, list[int]], ensemble: int) -> list[str]:
+    """Return a sentence about the members that learnt nothing, listed by split; no sentence where there are none."""
+    counts = {split: len(members) for split, members in by_split.items() if members}
+    if not counts:
+        return []
+    return [
+        "members that stayed on the plateau of the training loss: "
+        + ", ".join(f"{count} of {ensemble} ({split})" for split, count in counts.items())
+        + "."
+    ]
+
+
+def score_note(score: str, methods: Iterable[str]) -> str:
+    """Return the sentence on the lesion scores that the FROC uses; ``score``: the config's localisation.score."""
+    kinds = {paper.parse(name).family for name in methods}
+    parts = []
+    for kind, label in (("chowder", "CHOWDER"), ("weldon", "WELDON")):
+        own = ("evidence" if kind == "chowder" else "embedding") if score == "auto" else score
+        if kind in kinds:
+            what = "the evidence of a tile (mean change of the logit when it is added to a training slide)"
+            parts.append(f"{label}: {what if own == 'evidence' else 'the mean embedding value of the members'}")
+    if kinds & {"meanpool", "maxpool"}:
+        parts.append("pooled baselines: the logit of the tile's own features")
+    return f"Lesion scores behind the FROC. {'; '.join(parts)}." if parts else ""
 
 
 def build(
@@ -171,8 +199,8 @@ def build(
 ) -> Benchmark:
     """Return the whole table from the rows of :func:`entry`, the slides table and tiles/summary.csv.
 
-    ``settings``: dataset, simulated, confidence, froc_mode. ``tests``: the rows of tests.csv. ``notes``: more sentences
-    for under the table. Rows are sorted by encoder, family and R.
+    ``settings``: dataset, simulated, confidence, froc_mode, score, leave_out_undertrained. ``tests``: the rows of
+    tests.csv. ``notes``: more sentences for under the table. Rows are sorted by encoder, family and R.
     """
     settings = settings or {}
     if not entries:
@@ -198,6 +226,14 @@ def build(
     for row, info in entries:
         label = paper.parse(row["method"]).label + ("" if frame["encoder"].nunique() == 1 else f" ({row['encoder']})")
         remarks += [f"{label}: {line}" for line in info.get("notes") or []]
+    if any(info.get("notes") for _, info in entries):
+        average = "left out of" if settings.get("leave_out_undertrained") else "part of"
+        remarks.append(
+            "A member on the plateau has a cross-entropy on its training slides above 90 % of a constant prediction's. "
+            f"Such members are {average} the averages. What helps: {UNDERTRAINED_ADVICE}."
+        )
+    if frame["froc"].notna().any() and (line := score_note(settings.get("score", "auto"), frame["method"])):
+        remarks.append(line)
     remarks += paper.remarks(dataset, simulated, sorted(set(frame["encoder"])))
     bench = Benchmark(frame, dataset, simulated, remarks=remarks, mode=infos[0].get("mode", "official"))
     known = [info["confidence"] for info in infos if info.get("confidence")]
