@@ -4,7 +4,7 @@ CORES ?= all
 LOCK := envs/requirements.lock
 READY := .venv/.ready
 
-.PHONY: demo test lint bench report env lock clean-env
+.PHONY: demo test lint bench report reruns env lock clean-env
 .DELETE_ON_ERROR:
 
 env: $(READY)
@@ -37,3 +37,7 @@ lock:
 
 clean-env:
 	rm -rf .venv
+
+# What a change makes run again, as a table for docs/operations.md; every row is checked.
+reruns: env
+	PATH="$(CURDIR)/.venv/bin:$$PATH" .venv/bin/python tests/workflow/rerun_table.py

@@ -3,5 +3,5 @@
 set -eu
 ruff check .
 ruff format --check .
-snakefmt --check Snakefile workflow/Snakefile workflow/rules
+snakefmt --check workflow
 snakemake --lint

@@ -11,7 +11,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 TINY = ("--configfile", "tests/workflow/tiny.yaml")
-PARTS = ("Snakefile", "config.yaml", "config", "workflow", "profiles", "envs", "tests")
+PARTS = ("config.yaml", "config", "workflow", "profiles", "envs", "tests")
 
 
 def clone(target: Path) -> Path:
@@ -22,7 +22,7 @@ def clone(target: Path) -> Path:
         if source.is_dir():
             shutil.copytree(source, target / part, ignore=shutil.ignore_patterns("__pycache__", ".hypothesis"))
         else:
-            shutil.copy2(source, target / part)
+            shutil.copy2(source, target / part, follow_symlinks=False)
     return target
 
 

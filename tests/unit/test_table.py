@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-import benchmark
+import benchmark_table as benchmark
 from chowder import paper, table
 from chowder.files import UserError
 

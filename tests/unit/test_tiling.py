@@ -190,7 +190,7 @@ def test_scripts_make_tables_and_their_summary(tmp_path):
     (tmp_path / "slides.csv").write_text("slide,split\na,train\nb,test\n")
     tables = f"{tmp_path}/a.parquet {tmp_path}/b.parquet"
     words = f"--slides {tmp_path}/slides.csv --tiles {tables} --output {tmp_path}/o.csv"
-    script("summarise_tiles")([*words.split(), "--settings", '{"minimum": 3, "fraction": 0.5, "seed": 1}'])
+    script("tile_summary")([*words.split(), "--settings", '{"minimum": 3, "fraction": 0.5, "seed": 1}'])
     with open(tmp_path / "o.csv", newline="") as handle:
         assert list(csv.reader(handle)) == [
             ["slide", "split", "tiles", "sampled"],
@@ -199,4 +199,4 @@ def test_scripts_make_tables_and_their_summary(tmp_path):
         ]
     with pytest.raises(UserError, match=r"no tiles for \['b'\]"):
         words = f"--slides {tmp_path}/slides.csv --tiles {tmp_path}/a.parquet --output {tmp_path}/o.csv"
-        script("summarise_tiles")([*words.split(), "--settings", '{"minimum": 3, "fraction": 0.5, "seed": 1}'])
+        script("tile_summary")([*words.split(), "--settings", '{"minimum": 3, "fraction": 0.5, "seed": 1}'])

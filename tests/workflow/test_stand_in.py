@@ -52,14 +52,14 @@ def mirror(tiny, tmp_path_factory):
     return root
 
 
-def options(mirror: Path, base: str) -> list[str]:
+def options(mirror: Path, base: str, at_once: int = AT_ONCE, timeout_s: int = 5) -> list[str]:
     pins = {
         key: hashlib.sha256((mirror / name).read_bytes()).hexdigest()
         for key, name in {"checksums_sha256": "checksums.md5", "reference_sha256": "evaluation/reference.csv"}.items()
     }
-    download = {"base_url": base, "timeout_s": 5, "retries": 3} | pins
+    download = {"base_url": base, "timeout_s": timeout_s, "retries": 3} | pins
     small = {
-        "slides": {"table": str(mirror / "table.csv"), "at_once": AT_ONCE},
+        "slides": {"table": str(mirror / "table.csv"), "at_once": at_once},
         "download": download,
         "encoders": ["efficientnet_lite0"],
         "embedding": {"shard": 2, "batch": 32, "threads": 1},
@@ -107,6 +107,8 @@ def test_checksums_to_table_over_a_bad_network_with_few_slides_on_disk(tiny, mir
     assert streamed == features(tiny / "results/tiny/features/efficientnet_lite0/index.json"), "the same bytes as kept"
     again = snakemake(folder, "-n", *options(mirror, server.url())).stdout
     assert "Nothing to be done" in again
+    moved = snakemake(folder, "-n", *options(mirror, str(mirror), at_once=4, timeout_s=9)).stdout
+    assert "Nothing to be done" in moved, "another mirror, time-out and limit fetch nothing and embed nothing again"
 
 
 def test_a_wrong_checksum_list_stops_before_any_slide_comes(mirror, tmp_path):

@@ -13,8 +13,6 @@ import yaml
 from shared_data import REASON, SHARED
 from workflow_clone import PARTS, TINY, clone, planned, snakemake
 
-HEAVY = {"simulate", "tissue", "tiles", "embed"}
-
 
 def test_list_of_rules_reads_like_a_table_of_contents(fresh):
     lines = snakemake(fresh, "--list-rules").stdout.splitlines()
@@ -28,7 +26,7 @@ def test_list_of_rules_reads_like_a_table_of_contents(fresh):
 def test_dry_run_works_offline_and_plans_the_whole_chain(fresh):
     jobs = planned(snakemake(fresh, "-n", "--cores", "1").stdout)
     slides = len((fresh / "config/demo.csv").read_text().splitlines()) - 1
-    methods = len(yaml.safe_load((fresh / "config.yaml").read_text())["methods"])
+    methods = len(yaml.safe_load((fresh / "config/config.yaml").read_text())["methods"])
     assert jobs["simulate"] == jobs["tissue"] == jobs["tiles"] == jobs["features_file"] == slides >= 40
     assert jobs["train"] == jobs["localise"] == jobs["evaluate"] == methods
     assert jobs["tests_table"] == jobs["benchmark_table"] == jobs["report_html"] == 1
@@ -102,6 +100,38 @@ def test_the_tiny_run_makes_every_target(tiny):
     assert here == {*PARTS, "results", ".snakemake"}, "nothing is written outside results"
 
 
+def test_rule_program_and_log_have_the_same_name(fresh):
+    """Where to look is known from the name of a failed job; `fetch_slide` and its like share the program `fetch`."""
+    programs = set()
+    for path in sorted((fresh / "workflow/rules").glob("*.smk")):
+        for rule in re.split(r"^ *rule ", path.read_text(), flags=re.M)[1:]:
+            name = rule.partition(":")[0]
+            used = re.search(r"\*\*(?:code|program|drawing)\(\"(\w+)\"", rule)
+            if not used:
+                assert "shell:" not in rule, f"{name}: a rule that runs something takes its program by **code(...)"
+                continue
+            programs.add(used[1])
+            assert name == used[1] or name.startswith(f"{used[1]}_"), f"rule {name} runs {used[1]}.py"
+            assert re.search(rf"log:\s+f\"{{LOGS}}/{name}[./]", rule), f"{name}: its log has another name"
+    unused = {path.stem for path in (fresh / "workflow/scripts").glob("*.py")} - programs
+    assert unused == {"score"}, "score.py is for detections of other tools; every other program has a rule"
+
+
+def test_rules_pass_options_that_their_programs_have(fresh):
+    for path in sorted((fresh / "workflow/rules").glob("*.smk")):
+        for rule in re.split(r"^ *rule ", path.read_text(), flags=re.M)[1:]:
+            if used := re.search(r"\*\*(?:code|program|drawing)\(\"(\w+)\"", rule):
+                shell = rule.partition("shell:")[2]
+                text = (fresh / f"workflow/scripts/{used[1]}.py").read_text()
+                known = set(re.findall(r"\"(--[a-z0-9-]+)\"", text)) | {"--csv", "--markdown", "--latex", "--html"}
+                known |= {"--settings", "--output-stem"} if "**drawing(" in rule else set()
+                passed = re.findall(r"\" (--[a-z0-9-]+)", shell)
+                assert set(passed) <= known, f"{used[1]}.py knows no {set(passed) - known}"
+                assert len(passed) == len(set(passed)) == shell.count(" --"), f"{used[1]}: one option per line"
+                needed = set(re.findall(r"\"(--[a-z0-9-]+)\",[^)]*required=True", text))
+                assert needed <= set(passed), f"{used[1]}.py needs {needed - set(passed)}"
+
+
 def test_the_table_has_a_row_a_method_and_says_that_slides_are_simulated(tiny):
     with (tiny / "results/tiny/benchmark.csv").open() as handle:
         rows = list(csv.DictReader(handle))
@@ -130,77 +160,12 @@ def test_a_moved_clone_with_its_results_has_nothing_to_do(tiny, tmp_path):
     assert "Nothing to be done" in snakemake(moved, "-n", "--cores", "2", *TINY).stdout
 
 
-def test_new_r_trains_that_method_only(tiny):
-    methods = "methods=[meanpool, weldon_r1, chowder_r1, chowder_r2]"
-    jobs = planned(snakemake(tiny, "-n", *TINY, "--config", methods).stdout)
-    assert jobs["train"] == jobs["localise"] == jobs["evaluate"] == 1
-    assert jobs["tests_table"] == jobs["benchmark_table"] == 1
-    assert not HEAVY & set(jobs)
-
-
-def test_a_reference_method_reruns_the_tests_and_the_table_only(tiny):
-    jobs = planned(snakemake(tiny, "-n", *TINY, "--config", "evaluation={reference: meanpool}").stdout)
-    assert jobs["tests_table"] == jobs["benchmark_table"] == 1
-    assert not (HEAVY | {"train", "lesions", "evaluate", "ensemble_size"}) & set(jobs)
-
-
-def test_new_training_settings_retrain_everything_and_embed_nothing(tiny):
-    jobs = planned(snakemake(tiny, "-n", *TINY, "--config", "training={epochs: 4}").stdout)
-    assert jobs["train"] == 3
-    assert not (HEAVY | {"splits", "tile_summary", "index_features"}) & set(jobs)
-
-
-def test_swapped_settings_are_seen(tiny):
-    """Two values that change places look alike to Snakemake unless each carries its name."""
-    jobs = planned(snakemake(tiny, "-n", *TINY, "--config", "tissue={min_area_mm2: 0.03}").stdout)
-    assert jobs["tissue"] == 9
-    jobs = planned(snakemake(tiny, "-n", *TINY, "--config", "training={hidden: [10, 20]}").stdout)
-    assert jobs["train"] == 3
-
-
-@pytest.mark.parametrize(
-    ("module", "first", "never"),
-    [
-        ("tissue", {"tissue": 9}, {"simulate", "slides_table", "splits"}),
-        ("training", {"train": 3, "localise": 3}, {"simulate", "tissue", "tiles", "embed", "split_bias", "lesions"}),
-        ("froc", {"lesions": 3, "evaluate": 3, "tests_table": 1}, {"simulate", "tissue", "tiles", "embed", "train"}),
-        ("comparisons", {"tests_table": 1, "benchmark_table": 1}, {"train", "lesions", "evaluate"}),
-        ("table", {"benchmark_table": 1}, {"simulate", "tissue", "tiles", "embed", "train", "evaluate", "tests_table"}),
-        ("encoders", {"embed": 3}, {"simulate", "tissue", "tiles", "slides_table"}),
-    ],
-)
-def test_an_edited_module_reruns_just_its_stages(tiny, module, first, never):
-    path = tiny / f"workflow/scripts/chowder/{module}.py"
-    before = path.read_text()
-    try:
-        path.touch()
-        assert "Nothing to be done" in snakemake(tiny, "-n", *TINY).stdout, "same content, nothing to do"
-        path.write_text(before + "\n# edited\n")
-        jobs = planned(snakemake(tiny, "-n", *TINY).stdout)
-    finally:
-        path.write_text(before)
-    assert {rule: jobs.get(rule) for rule in first} == first
-    assert not never & set(jobs)
-
-
-def test_a_new_slide_computes_only_its_own_stages(tiny, tmp_path):
-    table = tiny / "tests/workflow/tiny.csv"
-    before = table.read_text()
-    try:
-        table.write_text(before + "normal_009,0,train,centre_a,negative\n")
-        jobs = planned(snakemake(tiny, "-n", *TINY).stdout)
-    finally:
-        table.write_text(before)
-    assert jobs["simulate"] == jobs["tissue"] == jobs["tiles"] == jobs["embed"] == 1
-    assert jobs["train"] == 3
-
-
 def test_an_interrupted_embedding_keeps_the_slides_that_were_done(tiny):
     """The store survives a lost manifest: nothing is embedded twice."""
-    manifest = "results/tiny/features/efficientnet_lite0/shards/0.json"
+    manifest = "results/tiny/features/efficientnet_lite0/shards/normal_001.json"
     (tiny / manifest).unlink()
     snakemake(tiny, manifest, "--cores", "2", *TINY)
-    log = (tiny / "results/tiny/logs/embed/efficientnet_lite0/0.log").read_text()
+    log = (tiny / "results/tiny/logs/embed/efficientnet_lite0/normal_001.log").read_text()
     assert log.count("were embedded before") == 4
     assert "Nothing to be done" in snakemake(tiny, "-n", *TINY).stdout
 
@@ -298,19 +263,3 @@ def test_every_profile_is_accepted_and_every_entry_explained(fresh, profile):
     assert planned(snakemake(fresh, "-n", "--workflow-profile", f"profiles/{profile}", *TINY).stdout)["train"] == 3
     for line in (fresh / f"profiles/{profile}/profile.yaml").read_text().splitlines():
         assert "#" in line or line.strip().endswith(":"), line
-
-
-def test_usable_as_a_module_from_another_workflow(fresh, tmp_path):
-    (tmp_path / "Snakefile").write_text(
-        f'configfile: "{fresh}/config.yaml"\n'
-        f'module chowder:\n    snakefile: "{fresh}/Snakefile"\n    config: config\n'
-        "use rule * from chowder as chowder_*\n"
-        'rule mine:\n    input: rules.chowder_benchmark.input\n    default_target: True\n'
-    )  # fmt: skip
-    jobs = planned(snakemake(tmp_path, "-n").stdout)
-    assert jobs["chowder_train"] == 6
-
-
-def test_the_catalogue_finds_the_workflow(fresh):
-    jobs = planned(snakemake(fresh, "-n", "--snakefile", "workflow/Snakefile", *TINY).stdout)
-    assert jobs["train"] == 3

@@ -41,7 +41,6 @@ rule report_html:
     input:
         table=f"{RESULTS}/benchmark.html",
         figures=FIGURES,
-        captions=REPORT_TEXTS,
     output:
         f"{RESULTS}/report.html",
     log:
@@ -51,8 +50,14 @@ rule report_html:
         mem_mb=800,
         runtime=10,
     params:
-        snakefile=near(BASE / "Snakefile"),
-        config=f"{RESULTS}/config.yaml",
+        **code("report_html"),
+        captions=CAPTIONS,
+        snakefile=untracked(near(workflow.main_snakefile)),
+        overrides=untracked(OVERRIDES),
     shell:
-        "snakemake --snakefile {params.snakefile:q} --configfile {params.config:q} --nolock --report {output:q}"
-        " -- benchmark figures > {log:q} 2>&1"
+        "python {params.program:q}"
+        " --snakefile {params.snakefile:q}"
+        " --overrides {params.overrides:q}"
+        " --targets {input.table:q} {input.figures:q}"
+        " --output {output:q}"
+        " > {log:q} 2>&1"

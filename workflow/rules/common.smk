@@ -1,20 +1,57 @@
 # Functions and lists that the rules share. No rule stands here, and no rule file defines a function.
+import io
 import json
 import os
 import re
 import shlex
+import shutil
+import subprocess
 import sys
+import tarfile
+import tempfile
 from pathlib import Path
 
-BASE = Path(str(workflow.current_basedir)).parents[1]
-sys.path.insert(0, str(BASE / "workflow" / "scripts"))
-
-from chowder import cohort, imports, machine, methods
-from chowder import settings as config_check
-from chowder.files import UserError
 from snakemake.exceptions import WorkflowError
 
+# --- the workflow's own files -----------------------------------------------------------------------------------------
+
+
+def own_folder():
+    """The folder `workflow` as a local path. For a module from git: a checkout of its commit below .snakemake."""
+    here = workflow.current_basedir.get_basedir()
+    if not hasattr(here, "ref"):
+        return Path(here.get_path_or_uri(secret_free=True))
+    clone = here.repo_path if hasattr(here, "repo_path") else here.hosted_repo.repo.git_dir
+    git = ["git", "-C", str(clone)]
+    commit = subprocess.check_output([*git, "rev-parse", f"{here.ref}^{{commit}}"], text=True).strip()
+    checkout = Path(".snakemake", "chowder", commit)
+    if not checkout.is_dir():
+        checkout.parent.mkdir(parents=True, exist_ok=True)
+        scratch = Path(tempfile.mkdtemp(dir=checkout.parent))
+        archive = subprocess.check_output([*git, "archive", commit, here.path, "config"])
+        with tarfile.open(fileobj=io.BytesIO(archive)) as tar:
+            tar.extractall(scratch, filter="data")
+        try:
+            scratch.rename(checkout)
+        except OSError:  # another process was faster
+            shutil.rmtree(scratch)
+    return checkout / here.path
+
+
+WORKFLOW = own_folder()
+PROGRAMS = WORKFLOW / "scripts"
+sys.path.insert(0, str(PROGRAMS.resolve()))
+
+from chowder import cohort, fingerprint, machine, methods, shards
+from chowder import settings as config_check
+from chowder.files import UserError
+
 machine.this_python_first()
+
+
+def near(path):
+    """A file of the workflow as seen from the working directory: relative where possible, so that a clone can move."""
+    return os.path.relpath(path) if Path(path).is_relative_to(Path.cwd()) else str(path)
 
 
 def checked(function, *args, **kwargs):
@@ -25,41 +62,53 @@ def checked(function, *args, **kwargs):
         raise WorkflowError(str(error)) from None
 
 
-checked(config_check.check, config, BASE / "workflow" / "schemas" / "config.schema.yaml")
+checked(config_check.check, config, WORKFLOW / "schemas" / "config.schema.yaml")
+
+# --- what makes a job run again ---------------------------------------------------------------------------------------
+# Snakemake compares the values of params (as a set: each must carry its name) and the template of the shell command.
+# It does not compare params that are functions of `threads`. So what a result depends on stands in params as it is,
+# and what it does not depend on (paths of programs, batch sizes, devices, time-outs) goes through `untracked`.
 
 
-def near(path):
-    """A file of the workflow as seen from the working directory: relative where possible, so that a clone can move."""
-    return os.path.relpath(path) if Path(path).is_relative_to(Path.cwd()) else str(path)
+def untracked(value):
+    """A parameter whose change reruns nothing."""
+    return lambda wildcards, threads: value
 
 
-def script(name):
-    """The program ``name``, as its rule takes it."""
-    return near(BASE / "workflow" / "scripts" / f"{name}.py")
+def program(name):
+    """``**program("fetch")`` in params: only the path of a program, where an edit of it cannot change the result."""
+    return {"program": untracked(near(PROGRAMS / f"{name}.py"))}
 
 
-def library(name, also=()):
-    """The library modules that the program ``name`` imports, as inputs: an edit reruns just the stages that use it."""
-    return [near(path) for path in imports.modules_of(BASE / "workflow" / "scripts" / f"{name}.py", tuple(also))]
+def code(name, also=None):
+    """``**code("tissue")`` in params: the path of a program, and the fingerprint of all the code that it executes.
+
+    ``also`` gives, for the job's wildcards, modules that the program reaches by a name in a string.
+    """
+    path = PROGRAMS / f"{name}.py"
+    value = (lambda wildcards: fingerprint.of(path, also(wildcards))) if also else fingerprint.of(path)
+    return program(name) | {"code": value}
 
 
 def labelled(values):
-    """What a program must know, as one labelled JSON string for ``params`` (a function, so that braces stay as they are)."""
+    """Values that a result depends on, as one JSON string with their names (a function, so that braces stay)."""
     text = json.dumps(values, sort_keys=True)
     return lambda wildcards: text
 
 
-def settings(section, **more):
-    """A section of the config, and what else its program must know, for ``params``."""
-    return labelled(config[section] | more)
+def chosen(*keys):
+    """The values of keys of the config by the last part of their names; ``tissue.*`` is a whole section."""
+    values = {}
+    for key in keys:
+        section, _, name = key.rpartition(".")
+        place = config[section] if section else config
+        values |= place if name == "*" else {name: place[name]}
+    return values
 
 
-def training_settings():
-    """What a model depends on: each section with the seed it draws from."""
-    seed = {"seed": config["seed"]}
-    learnt = {key: value for key, value in config["training"].items() if key != "threads"}
-    sections = {"training": learnt | seed, "baselines": config["baselines"] | seed, "sample": config["sample"] | seed}
-    return labelled(sections | {"dataset": config["dataset"]})
+def settings(*keys, **more):
+    """Exactly these keys of the config, and what else a result depends on, for ``params``."""
+    return labelled(chosen(*keys) | more)
 
 
 # --- where things lie -------------------------------------------------------------------------------------------------
@@ -85,7 +134,7 @@ def slides_root():
 def slides_table():
     """Path of the slides table: as given, or the workflow's own file of that name."""
     table = config["slides"]["table"].replace("{root}", slides_root() or ".")
-    return table if os.path.exists(table) or os.path.isabs(table) else near(BASE / table)
+    return table if os.path.exists(table) or os.path.isabs(table) else near(WORKFLOW.parent / table)
 
 
 TABLE = checked(slides_table)
@@ -125,13 +174,13 @@ ENCODERS = {re.sub(r"[:/]", "-", name): name for name in config["encoders"]}
 METHODS = list(config["methods"])
 for name in METHODS:
     checked(methods.parse, name)
-ESTIMATORS = sorted({kind.estimator.split(":")[0].split(".")[1] for kind in methods.KINDS.values()})
 FOLDS = [f"cv{fold + 1}" for fold in range(config["cv"]["folds"])]
 SPLITS = (["competition"] if TEST else []) + FOLDS
-SHARDS = [
-    list(SLIDES)[i : i + config["embedding"]["shard"]] for i in range(0, len(SLIDES), config["embedding"]["shard"])
-]
-SHARD_OF = {slide: str(number) for number, shard in enumerate(SHARDS) for slide in shard}
+SHARDS = {
+    name: shards.plan(list(SLIDES), config["embedding"]["shard"], shards.made(f"{RESULTS}/features/{name}/shards"))
+    for name in ENCODERS
+}
+SHARD_OF = {name: shards.of_slides(plan) for name, plan in SHARDS.items()}
 LEARNT = [m for m in METHODS if methods.parse(m).trained_as_ensemble]
 DRAWN = config["figures"]["heatmaps"] if TEST else []
 
@@ -159,17 +208,26 @@ def check_reference():
 
 
 checked(check_reference)
-# The reference method matters to the tests between methods alone: a new one recomputes no metric.
-METRIC_SETTINGS = labelled(
-    {key: value for key, value in config["evaluation"].items() if key != "reference"} | {"seed": config["seed"]}
-)
 
 
 # --- figures ----------------------------------------------------------------------------------------------------------
 
-FIGURE_SETTINGS = labelled(
-    {"dataset": config["dataset"], "simulated": SIMULATED, "gallery": config["figures"]["gallery"], "score": config["localisation"]["score"]}
-)
+
+def figure(stem, caption, category, **labels):
+    """``**figure("curves_{encoder}", ...)`` in output: a drawing with its data, and its place in the report."""
+    path = f"{RESULTS}/figures/{stem}"
+    png = report(f"{path}.png", caption=f"../report/{caption}.rst", category=category, labels=labels)
+    return {"png": png, "svg": f"{path}.svg", "csv": f"{path}.csv"}
+
+
+def drawing(name, *keys):
+    """``**drawing("figure_curves")`` in params: what every figure takes, and ``keys`` of the config."""
+    return code(name) | {
+        "settings": settings("dataset", *keys, simulated=SIMULATED),
+        "stem": lambda wildcards, output: output.png[:-4],
+    }
+
+
 FIGURES = [f"{RESULTS}/figures/tissue.png"]
 for name in ENCODERS:
     FIGURES += [f"{RESULTS}/figures/auc_r_{name}.png"]
@@ -183,15 +241,48 @@ for name in ENCODERS:
             for kind in ("heatmap", "gallery")
             for slide in DRAWN
         ]
-REPORT_TEXTS = [near(path) for path in sorted((BASE / "workflow" / "report").glob("*.rst"))]
+CAPTIONS = fingerprint.of_texts(sorted((WORKFLOW / "report").glob("*.rst")))
 
 
-def shard_images(wildcards):
-    return [image(slide) for slide in SHARDS[int(wildcards.shard)]]
+# --- models and features ----------------------------------------------------------------------------------------------
 
 
-def shard_tiles(wildcards):
-    return [f"{RESULTS}/tiles/{slide}.parquet" for slide in SHARDS[int(wildcards.shard)]]
+def kind(wildcards):
+    """What the name of the job's method stands for."""
+    return methods.KINDS[methods.parse(wildcards.method).kind]
+
+
+def estimator(wildcards):
+    """The module that holds the class of the job's method."""
+    return [kind(wildcards).estimator.partition(":")[0]]
+
+
+def training_settings(wildcards):
+    """What a model depends on: its own section of the config, and the seed that each part draws from."""
+    seed = {"seed": config["seed"]}
+    section, without = kind(wildcards).settings, ("device", "threads", *kind(wildcards).unused)
+    decisive = {key: value for key, value in config[section].items() if key not in without}
+    values = {section: decisive | seed, "sample": seed, "dataset": config["dataset"]}
+    return json.dumps(values, sort_keys=True)
+
+
+def shard(wildcards):
+    """The slides of the job's shard."""
+    return SHARDS[wildcards.encoder][wildcards.shard]
+
+
+def manifest_of(wildcards):
+    """The manifest of the shard that the job's slide is embedded in."""
+    name = SHARD_OF[wildcards.encoder][wildcards.slide]
+    return f"{RESULTS}/features/{wildcards.encoder}/shards/{name}.json"
+
+
+def embedding_settings(wildcards):
+    """What features depend on: the encoder's own weights, not those of others; no batch, device or thread."""
+    weights = config["embedding"]["weights"]
+    own = {name: path for name, path in weights.items() if name == ENCODERS[wildcards.encoder]}
+    values = chosen("embedding.normalisation", "embedding.precision", "embedding.compile") | {"weights": own}
+    return json.dumps(values, sort_keys=True)
 
 
 def checkpoint_of(encoder):
@@ -212,7 +303,11 @@ SOURCE_SHA256 = {
     file: f"--sha256 {pin}" if pin else ""
     for file, pin in zip(SOURCE_KEYS, (config["download"]["checksums_sha256"], config["download"]["reference_sha256"]))
 }
-DOWNLOAD_SETTINGS = labelled({key: config["download"][key] for key in ("retries", "timeout_s")})
+BASE_URL = config["download"]["base_url"]
+DOWNLOAD = {  # where a file comes from does not matter when its checksum is pinned
+    "base": untracked(BASE_URL) if config["download"]["checksums_sha256"] else (lambda wildcards: BASE_URL),
+    "settings": untracked(json.dumps(chosen("download.retries", "download.timeout_s"))),
+}
 STREAMING = SOURCE == "camelyon16" and not config["slides"]["keep"]
 
 
@@ -223,11 +318,21 @@ def streamed(path):
 
 def shards_before(slide):
     """In streaming mode, the shards that must be embedded before this slide may come: so few slides lie on disk at once."""
-    lookahead = max(1, config["slides"]["at_once"] // config["embedding"]["shard"])
-    before = int(SHARD_OF[slide]) - lookahead
-    if not STREAMING or before < 0:
+    if not STREAMING:
         return []
-    return [f"{RESULTS}/features/{encoder}/shards/{before}.json" for encoder in ENCODERS]
+    lookahead = max(1, config["slides"]["at_once"] // config["embedding"]["shard"])
+    before = []
+    for encoder, plan in SHARDS.items():
+        names = list(plan)
+        place = names.index(SHARD_OF[encoder][slide]) - lookahead
+        before += [f"{RESULTS}/features/{encoder}/shards/{names[place]}.json"] if place >= 0 else []
+    return before
+
+
+# --- the run's own record ---------------------------------------------------------------------------------------------
+
+CONFIG = json.loads(json.dumps(config))
+OVERRIDES = json.dumps(workflow.config_settings.overwrite_config)  # what the command line says of the config
 
 
 def write_config():
@@ -235,11 +340,11 @@ def write_config():
     from chowder.files import write_text
     import yaml
 
-    write_text(f"{RESULTS}/config.yaml", yaml.safe_dump(json.loads(json.dumps(config)), sort_keys=False))
+    write_text(f"{RESULTS}/config.yaml", yaml.safe_dump(CONFIG, sort_keys=False))
 
 
 wildcard_constraints:
     slide=r"[A-Za-z0-9][A-Za-z0-9._-]*",
     encoder="|".join(re.escape(e) for e in ENCODERS),
     method="|".join(re.escape(m) for m in METHODS),
-    shard=r"\d+",
+    shard=r"[A-Za-z0-9][A-Za-z0-9._-]*",

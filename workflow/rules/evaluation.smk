@@ -6,8 +6,6 @@
 rule lesions:
     """The lesions of one test slide by the official evaluation: the tumour mask at level 5, labelled."""
     input:
-        script=script("lesions"),
-        library=library("lesions"),
         record=f"{RESULTS}/tissue/{{slide}}.json",
         annotation=lambda wildcards: annotation(wildcards.slide),
     output:
@@ -19,17 +17,22 @@ rule lesions:
         mem_mb=1500,
         runtime=15,
     params:
-        settings=METRIC_SETTINGS,
+        **code("lesions"),
+        settings=settings("evaluation.froc_mpp"),
     shell:
-        "python {input.script} --slide {wildcards.slide} --record {input.record:q} --annotation {input.annotation:q}"
-        " --settings {params.settings:q} --output {output.lesions:q} --table {output.table:q} > {log:q} 2>&1"
+        "python {params.program:q}"
+        " --slide {wildcards.slide}"
+        " --record {input.record:q}"
+        " --annotation {input.annotation:q}"
+        " --settings {params.settings:q}"
+        " --output {output.lesions:q}"
+        " --table {output.table:q}"
+        " > {log:q} 2>&1"
 
 
 rule evaluate:
     """AUC and FROC of one method, with intervals."""
     input:
-        script=script("evaluate"),
-        library=library("evaluate"),
         slides=f"{RESULTS}/slides.csv",
         predictions=expand(f"{RESULTS}/predictions/{{{{encoder}}}}/{{{{method}}}}/{{split}}.csv", split=SPLITS),
         detections=expand(f"{RESULTS}/detections/{{{{encoder}}}}/{{{{method}}}}/{{slide}}.csv", slide=FROC_SLIDES),
@@ -48,21 +51,28 @@ rule evaluate:
         mem_mb=2000,
         runtime=60,
     params:
-        settings=METRIC_SETTINGS,
+        **code("evaluate"),
+        settings=settings("evaluation.bootstrap", "evaluation.confidence", "evaluation.froc_mode", "seed"),
         predictions=lambda wildcards, input: [f"{split}={path}" for split, path in zip(SPLITS, input.predictions)],
     shell:
-        "python {input.script} --method {wildcards.method} --slides {input.slides:q}"
-        " --predictions {params.predictions:q} --detections {input.detections:q} --lesions {input.lesions:q}"
-        " --settings {params.settings:q} --auc {output.auc:q} --froc {output.froc:q}"
-        " --lesion-table {output.lesions:q} --roc-curve {output.roc_curve:q} --froc-curve {output.froc_curve:q}"
+        "python {params.program:q}"
+        " --method {wildcards.method}"
+        " --slides {input.slides:q}"
+        " --predictions {params.predictions:q}"
+        " --detections {input.detections:q}"
+        " --lesions {input.lesions:q}"
+        " --settings {params.settings:q}"
+        " --auc {output.auc:q}"
+        " --froc {output.froc:q}"
+        " --lesion-table {output.lesions:q}"
+        " --roc-curve {output.roc_curve:q}"
+        " --froc-curve {output.froc_curve:q}"
         " > {log:q} 2>&1"
 
 
 rule tests_table:
     """Paired tests of every method against the best one: test AUC, cross-validated AUC, FROC."""
     input:
-        script=script("tests_table"),
-        library=library("tests_table"),
         slides=f"{RESULTS}/slides.csv",
         predictions=expand(
             f"{RESULTS}/predictions/{{encoder}}/{{method}}/{{split}}.csv",
@@ -87,21 +97,29 @@ rule tests_table:
         mem_mb=2000,
         runtime=60,
     params:
-        settings=settings("evaluation", seed=config["seed"]),
+        **code("tests_table"),
+        settings=settings(
+            "evaluation.bootstrap", "evaluation.confidence", "evaluation.froc_mode", "evaluation.reference", "seed"
+        ),
         entries=[f"{encoder}:{method}" for encoder in ENCODERS for method in METHODS],
         splits=SPLITS,
-        results=RESULTS,
+        results=lambda wildcards, output: os.path.dirname(output[0]),
     shell:
-        "python {input.script} --entries {params.entries:q} --splits {params.splits:q} --slides {input.slides:q}"
-        " --predictions-dir {params.results:q}/predictions --detections-dir {params.results:q}/detections"
-        " --lesions-dir {params.results:q}/lesions --settings {params.settings:q} --output {output:q} > {log:q} 2>&1"
+        "python {params.program:q}"
+        " --entries {params.entries:q}"
+        " --splits {params.splits:q}"
+        " --slides {input.slides:q}"
+        " --predictions-dir {params.results:q}/predictions"
+        " --detections-dir {params.results:q}/detections"
+        " --lesions-dir {params.results:q}/lesions"
+        " --settings {params.settings:q}"
+        " --output {output:q}"
+        " > {log:q} 2>&1"
 
 
 rule benchmark_table:
     """The benchmark table: one row per method, the paper's figures beside ours."""
     input:
-        script=script("benchmark"),
-        library=library("benchmark"),
         slides=f"{RESULTS}/slides.csv",
         summary=f"{RESULTS}/tiles/summary.csv",
         tests=f"{RESULTS}/tests.csv",
@@ -126,18 +144,27 @@ rule benchmark_table:
         mem_mb=800,
         runtime=10,
     params:
-        settings=labelled(
-            {
-                "dataset": config["dataset"],
-                "simulated": SIMULATED,
-                "froc_mode": config["evaluation"]["froc_mode"],
-                "score": config["localisation"]["score"],
-                "leave_out_undertrained": config["training"]["leave_out_undertrained"],
-            }
+        **code("benchmark_table"),
+        settings=settings(
+            "dataset",
+            "evaluation.froc_mode",
+            "localisation.score",
+            "training.leave_out_undertrained",
+            simulated=SIMULATED,
         ),
-        entries=lambda wildcards, input: [f"{encoder}:{method}" for encoder in ENCODERS for method in METHODS],
+        entries=[f"{encoder}:{method}" for encoder in ENCODERS for method in METHODS],
     shell:
-        "python {input.script} --entries {params.entries:q} --auc {input.auc:q} --froc {input.froc:q}"
-        " --timing {input.timing:q} --slides {input.slides:q} --summary {input.summary:q}"
-        " --tests {input.tests:q} --settings {params.settings:q} --csv {output.csv:q} --markdown {output.markdown:q} --latex {output.latex:q}"
-        " --html {output.html:q} > {log:q} 2>&1"
+        "python {params.program:q}"
+        " --entries {params.entries:q}"
+        " --auc {input.auc:q}"
+        " --froc {input.froc:q}"
+        " --timing {input.timing:q}"
+        " --slides {input.slides:q}"
+        " --summary {input.summary:q}"
+        " --tests {input.tests:q}"
+        " --settings {params.settings:q}"
+        " --csv {output.csv:q}"
+        " --markdown {output.markdown:q}"
+        " --latex {output.latex:q}"
+        " --html {output.html:q}"
+        " > {log:q} 2>&1"

@@ -5,10 +5,8 @@
 rule embed:
     """Feature vectors of a shard of slides, in one process that starts the encoder once."""
     input:
-        script=script("embed"),
-        library=library("embed"),
-        images=shard_images,
-        tiles=shard_tiles,
+        images=lambda wildcards: [image(slide) for slide in shard(wildcards)],
+        tiles=lambda wildcards: [f"{RESULTS}/tiles/{slide}.parquet" for slide in shard(wildcards)],
         weights=lambda wildcards: checkpoint_of(wildcards.encoder),
     output:
         f"{RESULTS}/features/{{encoder}}/shards/{{shard}}.json",
@@ -22,23 +20,34 @@ rule embed:
         runtime=240,
         gpu=gpus("embedding"),
     params:
-        settings=labelled(config["embedding"] | config["tiles"]),
+        **code("embed"),
+        settings=embedding_settings,
+        batch=untracked(config["embedding"]["batch"]),
+        device=untracked(config["embedding"]["device"]),
         encoder=lambda wildcards: ENCODERS[wildcards.encoder],
-        slides=lambda wildcards: SHARDS[int(wildcards.shard)],
-        mpp=lambda wildcards: [SLIDES[slide].mpp or "file" for slide in SHARDS[int(wildcards.shard)]],
+        slides=shard,
+        mpp=lambda wildcards: [SLIDES[slide].mpp or "file" for slide in shard(wildcards)],
         store=f"{RESULTS}/features/{{encoder}}/.store",
     shell:
-        "python {input.script} --encoder {params.encoder:q} --slides {params.slides:q} --images {input.images:q}"
-        " --tiles {input.tiles:q} --mpp {params.mpp:q} --settings {params.settings:q} --threads {threads}"
-        " --store {params.store:q} --manifest {output:q} > {log:q} 2>&1"
+        "python {params.program:q}"
+        " --encoder {params.encoder:q}"
+        " --slides {params.slides:q}"
+        " --images {input.images:q}"
+        " --tiles {input.tiles:q}"
+        " --mpp {params.mpp:q}"
+        " --settings {params.settings:q}"
+        " --batch {params.batch}"
+        " --device {params.device}"
+        " --threads {threads}"
+        " --store {params.store:q}"
+        " --manifest {output:q}"
+        " > {log:q} 2>&1"
 
 
 rule features_file:
     """The feature file of one slide: the one that its shard made (a hard link: no second copy)."""
     input:
-        script=script("features_file"),
-        library=library("features_file"),
-        shard=lambda wildcards: f"{RESULTS}/features/{wildcards.encoder}/shards/{SHARD_OF[wildcards.slide]}.json",
+        shard=manifest_of,
     output:
         f"{RESULTS}/features/{{encoder}}/{{slide}}.h5",
     log:
@@ -46,15 +55,19 @@ rule features_file:
     resources:
         mem_mb=200,
         runtime=5,
+    params:
+        **code("features_file"),
     shell:
-        "python {input.script} --shard {input.shard:q} --slide {wildcards.slide} --output {output:q} > {log:q} 2>&1"
+        "python {params.program:q}"
+        " --shard {input.shard:q}"
+        " --slide {wildcards.slide}"
+        " --output {output:q}"
+        " > {log:q} 2>&1"
 
 
 rule index_features:
     """The one file that training depends on: each slide's feature file, tile count and checksum."""
     input:
-        script=script("index_features"),
-        library=library("index_features"),
         features=expand(f"{RESULTS}/features/{{{{encoder}}}}/{{slide}}.h5", slide=SLIDES),
     output:
         f"{RESULTS}/features/{{encoder}}/index.json",
@@ -64,7 +77,11 @@ rule index_features:
         mem_mb=500,
         runtime=30,
     params:
+        **code("index_features"),
         encoder=lambda wildcards: ENCODERS[wildcards.encoder],
     shell:
-        "python {input.script} --encoder {params.encoder:q} --features {input.features:q} --output {output:q}"
+        "python {params.program:q}"
+        " --encoder {params.encoder:q}"
+        " --features {input.features:q}"
+        " --output {output:q}"
         " > {log:q} 2>&1"

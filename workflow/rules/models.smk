@@ -6,8 +6,6 @@
 rule splits:
     """Which slides train and test: the competition split and stratified folds."""
     input:
-        script=script("splits"),
-        library=library("splits"),
         slides=f"{RESULTS}/slides.csv",
     output:
         f"{RESULTS}/splits.json",
@@ -17,17 +15,19 @@ rule splits:
         mem_mb=500,
         runtime=5,
     params:
-        settings=settings("cv", seed=config["seed"]),
+        **code("splits"),
+        settings=settings("cv.*", "seed"),
     shell:
-        "python {input.script} --slides {input.slides:q} --settings {params.settings:q} --output {output:q}"
+        "python {params.program:q}"
+        " --slides {input.slides:q}"
+        " --settings {params.settings:q}"
+        " --output {output:q}"
         " > {log:q} 2>&1"
 
 
 rule train:
     """Train one method on every split and predict the slides left out."""
     input:
-        script=script("train"),
-        library=library("train", ESTIMATORS),
         index=f"{RESULTS}/features/{{encoder}}/index.json",
         summary=f"{RESULTS}/tiles/summary.csv",
         slides=f"{RESULTS}/slides.csv",
@@ -47,22 +47,32 @@ rule train:
         runtime=240,
         gpu=gpus("training"),
     params:
-        settings=training_settings(),
+        **code("train", estimator),
+        settings=training_settings,
+        device=untracked(config["training"]["device"]),
         models=lambda wildcards, output: [f"{split}={path}" for split, path in zip(SPLITS, output.models)],
         predictions=lambda wildcards, output: [f"{split}={path}" for split, path in zip(SPLITS, output.predictions)],
         curves=lambda wildcards, output: [f"{split}={path}" for split, path in zip(SPLITS, output.curves)],
     shell:
-        "python {input.script} --method {wildcards.method} --index {input.index:q} --summary {input.summary:q}"
-        " --slides {input.slides:q} --splits {input.splits:q} --settings {params.settings:q} --threads {threads}"
-        " --models {params.models:q} --predictions {params.predictions:q} --curves {params.curves:q}"
-        " --timing {output.timing:q} > {log:q} 2>&1"
+        "python {params.program:q}"
+        " --method {wildcards.method}"
+        " --index {input.index:q}"
+        " --summary {input.summary:q}"
+        " --slides {input.slides:q}"
+        " --splits {input.splits:q}"
+        " --settings {params.settings:q}"
+        " --device {params.device}"
+        " --threads {threads}"
+        " --models {params.models:q}"
+        " --predictions {params.predictions:q}"
+        " --curves {params.curves:q}"
+        " --timing {output.timing:q}"
+        " > {log:q} 2>&1"
 
 
 rule localise:
     """Score every tissue tile of the test slides: the lesion scores and the challenge's detection files."""
     input:
-        script=script("localise"),
-        library=library("localise", ESTIMATORS),
         model=f"{RESULTS}/models/{{encoder}}/{{method}}/competition.pt",
         index=f"{RESULTS}/features/{{encoder}}/index.json",
         splits=f"{RESULTS}/splits.json",
@@ -78,21 +88,27 @@ rule localise:
         mem_mb=2000,
         runtime=60,
     params:
-        settings=settings("localisation"),
+        **code("localise", estimator),
+        settings=settings("localisation.*"),
         tiles=lambda wildcards, input: os.path.dirname(input.tiles[0]),
         scores=lambda wildcards, output: os.path.dirname(output.scores[0]),
         detections=lambda wildcards, output: os.path.dirname(output.detections[0]),
     shell:
-        "python {input.script} --method {wildcards.method} --model {input.model:q} --index {input.index:q}"
-        " --splits {input.splits:q} --tiles-dir {params.tiles:q} --settings {params.settings:q}"
-        " --scores-dir {params.scores:q} --detections-dir {params.detections:q} > {log:q} 2>&1"
+        "python {params.program:q}"
+        " --method {wildcards.method}"
+        " --model {input.model:q}"
+        " --index {input.index:q}"
+        " --splits {input.splits:q}"
+        " --tiles-dir {params.tiles:q}"
+        " --settings {params.settings:q}"
+        " --scores-dir {params.scores:q}"
+        " --detections-dir {params.detections:q}"
+        " > {log:q} 2>&1"
 
 
 rule split_bias:
     """Can a model tell the competition's test slides from its training slides? And those of random splits?"""
     input:
-        script=script("split_bias"),
-        library=library("split_bias"),
         index=f"{RESULTS}/features/{{encoder}}/index.json",
         summary=f"{RESULTS}/tiles/summary.csv",
         splits=f"{RESULTS}/splits.json",
@@ -107,17 +123,22 @@ rule split_bias:
         mem_mb=2000,
         runtime=60,
     params:
-        settings=training_settings(),
+        **code("split_bias"),
+        settings=settings("dataset", sample={"seed": config["seed"]}, split_bias={"seed": config["seed"]}),
     shell:
-        "python {input.script} --index {input.index:q} --summary {input.summary:q} --splits {input.splits:q}"
-        " --settings {params.settings:q} --output {output.csv:q} --json {output.json:q} > {log:q} 2>&1"
+        "python {params.program:q}"
+        " --index {input.index:q}"
+        " --summary {input.summary:q}"
+        " --splits {input.splits:q}"
+        " --settings {params.settings:q}"
+        " --output {output.csv:q}"
+        " --json {output.json:q}"
+        " > {log:q} 2>&1"
 
 
 rule ensemble_size:
     """AUC against the number of networks averaged."""
     input:
-        script=script("ensemble_size"),
-        library=library("ensemble_size"),
         predictions=f"{RESULTS}/predictions/{{encoder}}/{{method}}/competition.csv",
     output:
         f"{RESULTS}/ensemble_size/{{encoder}}/{{method}}.csv",
@@ -127,7 +148,11 @@ rule ensemble_size:
         mem_mb=500,
         runtime=10,
     params:
-        settings=METRIC_SETTINGS,
+        **code("ensemble_size"),
+        settings=settings("evaluation.confidence", "seed"),
     shell:
-        "python {input.script} --predictions {input.predictions:q} --settings {params.settings:q} --output {output:q}"
+        "python {params.program:q}"
+        " --predictions {input.predictions:q}"
+        " --settings {params.settings:q}"
+        " --output {output:q}"
         " > {log:q} 2>&1"

@@ -5,8 +5,6 @@
 rule slides_table:
     """The resolved slides table: every row checked, every optional column filled."""
     input:
-        script=script("slides_table"),
-        library=library("slides_table"),
         table=TABLE,
         reference=[f"{RESULTS}/source/reference.checked"] if SOURCE == "camelyon16" else [],
     output:
@@ -17,26 +15,21 @@ rule slides_table:
         mem_mb=200,
         runtime=5,
     params:
-        settings=labelled(
-            {
-                "image": config["slides"]["image"],
-                "annotation": config["slides"]["annotation"],
-                "simulated": SIMULATED,
-            }
-        ),
+        **code("slides_table"),
+        settings=settings("slides.image", "slides.annotation", simulated=SIMULATED),
         root=passing("--root", [ROOT] if ROOT is not None else []),
     shell:
-        "python {input.script} --table {input.table:q} {params.root} --settings {params.settings:q}"
-        " --output {output:q} > {log:q} 2>&1"
+        "python {params.program:q}"
+        " --table {input.table:q} {params.root}"
+        " --settings {params.settings:q}"
+        " --output {output:q}"
+        " > {log:q} 2>&1"
 
 
 if SIMULATED:
 
     rule simulate:
         """One simulated slide with its annotation."""
-        input:
-            script=script("simulate"),
-            library=library("simulate"),
         output:
             image=f"{RESULTS}/slides/{{slide}}.tif",
             annotation=f"{RESULTS}/annotations/{{slide}}.xml",
@@ -48,12 +41,18 @@ if SIMULATED:
             mem_mb=1200,
             runtime=10,
         params:
-            settings=settings("simulation", seed=config["seed"]),
+            **code("simulate"),
+            settings=settings("simulation.*", "seed"),
             cls=lambda wildcards: SLIDES[wildcards.slide].cls,
             center=lambda wildcards: SLIDES[wildcards.slide].center,
         shell:
-            "python {input.script} --slide {wildcards.slide} --class {params.cls:q} --center {params.center:q}"
-            " --settings {params.settings:q} --image {output.image:q} --annotation {output.annotation:q}"
+            "python {params.program:q}"
+            " --slide {wildcards.slide}"
+            " --class {params.cls:q}"
+            " --center {params.center:q}"
+            " --settings {params.settings:q}"
+            " --image {output.image:q}"
+            " --annotation {output.annotation:q}"
             " > {log:q} 2>&1"
 
 
@@ -61,9 +60,6 @@ if SOURCE == "camelyon16":
 
     rule fetch_source:
         """The organisers' checksums and reference labels, held against their pinned sha256."""
-        input:
-            script=script("fetch"),
-            library=library("fetch"),
         output:
             f"{RESULTS}/source/{{file}}",
         log:
@@ -75,35 +71,42 @@ if SOURCE == "camelyon16":
             runtime=30,
             net=1,
         params:
-            url=lambda wildcards: f"{config['download']['base_url'].rstrip('/')}/{SOURCE_KEYS[wildcards.file]}",
+            **program("fetch"),
+            url=lambda wildcards, threads: f"{config['download']['base_url'].rstrip('/')}/{SOURCE_KEYS[wildcards.file]}",
             sha256=lambda wildcards: SOURCE_SHA256[wildcards.file],
-            settings=DOWNLOAD_SETTINGS,
+            settings=DOWNLOAD["settings"],
         shell:
-            "python {input.script} --url {params.url:q} {params.sha256} --settings {params.settings:q}"
-            " --output {output:q} > {log:q} 2>&1"
+            "python {params.program:q}"
+            " --url {params.url:q} {params.sha256}"
+            " --settings {params.settings:q}"
+            " --output {output:q}"
+            " > {log:q} 2>&1"
 
-    rule check_table:
+    rule camelyon16_table:
         """Our slides table agrees with the organisers' reference, slide by slide."""
         input:
-            script=script("camelyon16_table"),
-            library=library("camelyon16_table"),
             table=TABLE,
             reference=f"{RESULTS}/source/reference.csv",
         output:
             f"{RESULTS}/source/reference.checked",
         log:
-            f"{LOGS}/check_table.log",
+            f"{LOGS}/camelyon16_table.log",
         resources:
             mem_mb=200,
             runtime=5,
+        params:
+            **code("camelyon16_table"),
         shell:
-            "python {input.script} --check --table {input.table:q} --reference {input.reference:q}"
-            " --output {output:q} > {log:q} 2>&1"
+            "python {params.program:q}"
+            " --check"
+            " --table {input.table:q}"
+            " --reference {input.reference:q}"
+            " --output {output:q}"
+            " > {log:q} 2>&1"
 
     rule fetch_slide:
         """One slide from the bucket or a mirror: continued where it stopped, verified, named only when whole."""
         input:
-            script=ancient(script("fetch")),
             md5=ancient(f"{RESULTS}/source/checksums.md5"),
             before=lambda wildcards: ancient(shards_before(wildcards.slide)),
         output:
@@ -117,16 +120,21 @@ if SOURCE == "camelyon16":
             runtime=240,
             net=1,
         params:
-            base=config["download"]["base_url"],
-            settings=DOWNLOAD_SETTINGS,
+            **program("fetch"),
+            **DOWNLOAD,
         shell:
-            "python {input.script} --base {params.base:q} --slide {wildcards.slide} --kind image"
-            " --md5-list {input.md5:q} --settings {params.settings:q} --output {output:q} > {log:q} 2>&1"
+            "python {params.program:q}"
+            " --base {params.base:q}"
+            " --slide {wildcards.slide}"
+            " --kind image"
+            " --md5-list {input.md5:q}"
+            " --settings {params.settings:q}"
+            " --output {output:q}"
+            " > {log:q} 2>&1"
 
     rule fetch_annotation:
         """One tumour slide's lesion outlines."""
         input:
-            script=ancient(script("fetch")),
             md5=ancient(f"{RESULTS}/source/checksums.md5"),
         output:
             f"{RESULTS}/annotations/{{slide}}.xml",
@@ -137,8 +145,14 @@ if SOURCE == "camelyon16":
             runtime=30,
             net=1,
         params:
-            base=config["download"]["base_url"],
-            settings=DOWNLOAD_SETTINGS,
+            **program("fetch"),
+            **DOWNLOAD,
         shell:
-            "python {input.script} --base {params.base:q} --slide {wildcards.slide} --kind annotation"
-            " --md5-list {input.md5:q} --settings {params.settings:q} --output {output:q} > {log:q} 2>&1"
+            "python {params.program:q}"
+            " --base {params.base:q}"
+            " --slide {wildcards.slide}"
+            " --kind annotation"
+            " --md5-list {input.md5:q}"
+            " --settings {params.settings:q}"
+            " --output {output:q}"
+            " > {log:q} 2>&1"

@@ -5,8 +5,6 @@
 rule tiles:
     """Every tissue tile of one slide."""
     input:
-        script=script("tiles"),
-        library=library("tiles"),
         mask=f"{RESULTS}/tissue/{{slide}}.png",
         record=f"{RESULTS}/tissue/{{slide}}.json",
     output:
@@ -17,17 +15,21 @@ rule tiles:
         mem_mb=800,
         runtime=10,
     params:
-        settings=settings("tiles"),
+        **code("tiles"),
+        settings=settings("tiles.*"),
     shell:
-        "python {input.script} --slide {wildcards.slide} --mask {input.mask:q} --record {input.record:q}"
-        " --settings {params.settings:q} --output {output:q} > {log:q} 2>&1"
+        "python {params.program:q}"
+        " --slide {wildcards.slide}"
+        " --mask {input.mask:q}"
+        " --record {input.record:q}"
+        " --settings {params.settings:q}"
+        " --output {output:q}"
+        " > {log:q} 2>&1"
 
 
 rule tile_summary:
     """Tiles and sample size M_S of every slide."""
     input:
-        script=script("summarise_tiles"),
-        library=library("summarise_tiles"),
         slides=f"{RESULTS}/slides.csv",
         tiles=expand(f"{RESULTS}/tiles/{{slide}}.parquet", slide=SLIDES),
     output:
@@ -38,7 +40,12 @@ rule tile_summary:
         mem_mb=800,
         runtime=10,
     params:
-        settings=settings("sample"),
+        **code("tile_summary"),
+        settings=settings("sample.*"),
     shell:
-        "python {input.script} --slides {input.slides:q} --tiles {input.tiles:q} --settings {params.settings:q}"
-        " --output {output:q} > {log:q} 2>&1"
+        "python {params.program:q}"
+        " --slides {input.slides:q}"
+        " --tiles {input.tiles:q}"
+        " --settings {params.settings:q}"
+        " --output {output:q}"
+        " > {log:q} 2>&1"

@@ -5,8 +5,6 @@
 rule tissue:
     """Tissue mask of one slide: Otsu on hue and saturation."""
     input:
-        script=script("tissue"),
-        library=library("tissue"),
         image=lambda wildcards: image(wildcards.slide),
     output:
         mask=f"{RESULTS}/tissue/{{slide}}.png",
@@ -20,9 +18,16 @@ rule tissue:
         mem_mb=1500,
         runtime=20,
     params:
-        settings=settings("tissue"),
+        **code("tissue"),
+        settings=settings("tissue.*"),
         mpp=lambda wildcards: SLIDES[wildcards.slide].mpp,
     shell:
-        "python {input.script} --slide {wildcards.slide} --image {input.image:q} --mpp={params.mpp}"
-        " --settings {params.settings:q} --mask {output.mask:q} --record {output.record:q}"
-        " --preview {output.preview:q} > {log:q} 2>&1"
+        "python {params.program:q}"
+        " --slide {wildcards.slide}"
+        " --image {input.image:q}"
+        " --mpp={params.mpp}"
+        " --settings {params.settings:q}"
+        " --mask {output.mask:q}"
+        " --record {output.record:q}"
+        " --preview {output.preview:q}"
+        " > {log:q} 2>&1"

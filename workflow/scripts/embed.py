@@ -23,7 +23,9 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--images", nargs="+", required=True, help="slide files")
     parser.add_argument("--tiles", nargs="+", required=True, help="tile tables")
     parser.add_argument("--mpp", nargs="+", default=[], help="um per level-0 px, or the word file: as the file says")
-    parser.add_argument("--settings", required=True, help="section `embedding` of the config, as JSON")
+    parser.add_argument("--settings", required=True, help="JSON: normalisation, precision, compile, weights")
+    parser.add_argument("--batch", type=int, default=32, help="tiles per forward pass")
+    parser.add_argument("--device", default="auto", help="auto, cpu or cuda")
     parser.add_argument("--threads", type=int, default=1, help="threads for reading and computing")
     parser.add_argument("--store", type=Path, required=True, help="folder of the feature files")
     parser.add_argument("--manifest", type=Path, required=True, help="JSON to write: each slide's file in the store")
@@ -43,7 +45,7 @@ def main(argv: list[str] | None = None) -> None:
     encoder = encoders.load(
         args.encoder,
         weights=settings.get("weights", {}).get(args.encoder),
-        device=settings["device"],
+        device=args.device,
         precision=settings["precision"],
         normalisation=settings["normalisation"],
         compile=settings["compile"],
@@ -52,7 +54,7 @@ def main(argv: list[str] | None = None) -> None:
         features.Item(slide, image, tiles, None if mpp == "file" else float(mpp))
         for slide, image, tiles, mpp in zip(args.slides, args.images, args.tiles, spacings, strict=True)
     ]
-    made = features.embed_shard(items, encoder, args.store, settings["batch"], args.threads)
+    made = features.embed_shard(items, encoder, args.store, args.batch, args.threads)
     for slide, path in made.items():  # the same slide as it was before a change
         for stale in set(args.store.glob(f"{glob.escape(slide)}.{'?' * 16}.h5")) - {path}:
             stale.unlink()

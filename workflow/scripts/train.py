@@ -30,6 +30,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument(
         "--timing", nargs="+", default=[], metavar="PATH", help="seconds, undertrained members ([METHOD=]PATH)"
     )
+    parser.add_argument("--device", help="auto, cpu or cuda, for methods trained by gradient descent")
     parser.add_argument("--threads", type=int, default=0, help="torch threads; 0 leaves torch's own choice")
     args = parser.parse_args(argv)
 
@@ -39,12 +40,15 @@ def main(argv: list[str] | None = None) -> None:
     )
     labels = protocols.labels_of(protocols.read_slides(args.slides))
     splits = protocols.read_splits(args.splits, [split for _, split in models])
+    settings = dict(args.settings)
+    if args.device and "training" in settings:
+        settings["training"] = settings["training"] | {"device": args.device}
     if args.threads:
         import torch
 
         torch.set_num_threads(args.threads)
-    sample = args.settings.get("sample", {})
-    dataset = str(args.settings.get("dataset", ""))
+    sample = settings.get("sample", {})
+    dataset = str(settings.get("dataset", ""))
     seconds: dict[str, dict[str, float]] = {method.name: {} for method in wanted}
     undertrained: dict[str, dict[str, list[int]]] = {method.name: {} for method in wanted}
     slides = sorted({slide for sides in splits.values() for side in sides.values() for slide in side})
@@ -58,7 +62,7 @@ def main(argv: list[str] | None = None) -> None:
         for split, sides in splits.items():
             train, test = bags.subset(sides["train"]), bags.subset(sides["test"])
             group = [method for method in wanted if method.repeat == repeat and (method.name, split) in models]
-            fitted = methods.fit(group, train, [labels[s] for s in train.names], args.settings, (dataset, split))
+            fitted = methods.fit(group, train, [labels[s] for s in train.names], settings, (dataset, split))
             for method, estimator in zip(group, fitted, strict=True):
                 key = (method.name, split)
                 seconds[method.name][split] = round(estimator.seconds_, 3)

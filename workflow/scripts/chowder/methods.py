@@ -25,6 +25,7 @@ class Kind:
     settings : section of the config that holds its keyword arguments, ``"training"`` or ``"baselines"``.
     r : whether the name carries R, the number of top and of bottom instances.
     j : whether the name may carry J, the number of embeddings.
+    unused : keys of its section that decide nothing: a change of them trains nothing.
     """
 
     title: str
@@ -32,13 +33,14 @@ class Kind:
     settings: str
     r: bool = False
     j: bool = False
+    unused: tuple[str, ...] = ()
 
 
 # A new aggregator is one line here and one class (docs/models.md).
 KINDS: dict[str, Kind] = {
     "meanpool": Kind("MeanPool", "chowder.baselines:MeanPool", "baselines"),
     "maxpool": Kind("MaxPool", "chowder.baselines:MaxPool", "baselines"),
-    "weldon": Kind("WELDON", "chowder.training:Weldon", "training", r=True),
+    "weldon": Kind("WELDON", "chowder.training:Weldon", "training", r=True, unused=("hidden", "dropout")),
     "chowder": Kind("CHOWDER", "chowder.training:Chowder", "training", r=True, j=True),
 }
 
