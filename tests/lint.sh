@@ -3,5 +3,5 @@
 set -eu
 ruff check .
 ruff format --check .
-snakefmt --check workflow
+snakefmt --check Snakefile workflow
 snakemake --lint
