@@ -201,7 +201,7 @@ def real(folder: Path) -> pd.DataFrame:
 
 
 def bags(rows: pd.DataFrame, found: dict[str, dict], seeds: int = 5) -> dict[str, float]:
-    """Test AUC of pooling with logistic regression and of a plain top-5/bottom-5 model (SPEC section 2)."""
+    """Test AUC of pooling with logistic regression and of a plain top-5/bottom-5 model (specification, section 2)."""
     import torch
     from sklearn.linear_model import LogisticRegression
     from sklearn.metrics import roc_auc_score
@@ -240,7 +240,7 @@ def bags(rows: pd.DataFrame, found: dict[str, dict], seeds: int = 5) -> dict[str
         with torch.inference_mode():
             members.append([torch.sigmoid(net(torch.from_numpy(found[s]["features"]))).item() for s in test.slide])
             singles.append(roc_auc_score(test.label, members[-1]))
-            # Orientation as SPEC section 3: does the logit rise with the top instances?
+            # Orientation as specification, section 3: does the logit rise with the top instances?
             tiles = torch.cat([part for part, _ in data])
             ends = net.embedding(tiles).flatten()
             low, high = ends.quantile(0.02), ends.quantile(0.98)

@@ -1,4 +1,4 @@
-"""FROC: equal to a plain implementation of SPEC section 6; every quirk in both modes; intervals."""
+"""FROC: equal to a plain implementation of specification, section 6; every quirk in both modes; intervals."""
 
 from __future__ import annotations
 

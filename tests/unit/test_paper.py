@@ -1,11 +1,11 @@
-"""The paper's numbers are those of SPEC section 4, and stay apart from ours."""
+"""The paper's numbers are those of specification, section 4, and stay apart from ours."""
 
 import pytest
 
 from chowder import paper
 from chowder.files import UserError
 
-# Written out a second time from SPEC section 4: R = 1 / 10 / 100 / 300 and R = 1 / 5 / 10 / 100 / 300.
+# Written out a second time from specification, section 4: R = 1 / 10 / 100 / 300 and R = 1 / 5 / 10 / 100 / 300.
 WELDON = {1: (0.782, 0.765), 10: (0.832, 0.670), 100: (0.809, 0.600), 300: (0.761, 0.573)}
 CHOWDER = {1: (0.809, 0.821), 5: (0.903, 0.858), 10: (0.900, 0.843), 100: (0.870, 0.775), 300: (0.837, 0.652)}
 

@@ -1,4 +1,4 @@
-"""Grids and counts known by hand, tissue fractions against brute force, the sample size of SPEC section 1."""
+"""Grids and counts known by hand, tissue fractions against brute force, the sample size of specification, section 1."""
 
 from __future__ import annotations
 

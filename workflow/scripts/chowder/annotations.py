@@ -1,7 +1,7 @@
 """Lesion outlines: ASAP XML in and out, repaired polygons, the level-5 tumour mask, GeoJSON for QuPath.
 
 Coordinates are level-0 pixels with the origin at the upper left corner of the slide; a pixel (i, j) covers
-``[i, i + 1) x [j, j + 1)``. SPEC section 5 lists the groups.
+``[i, i + 1) x [j, j + 1)``. specification, section 5 lists the groups.
 """
 
 from __future__ import annotations
@@ -68,7 +68,8 @@ def read_asap(
     ----------
     path : XML file.
     size : (width, height) of the slide at level 0; when given, what lies outside is clipped, with a warning.
-    tumour, excluded : group names (any case) that count as tumour and that are cut out of it (SPEC section 5).
+    tumour, excluded : group names (any case) that count as tumour and that are cut out of it
+        (specification, section 5).
 
     Raises
     ------
@@ -196,7 +197,7 @@ def tumor_mask(
 
     A mask pixel is tumour when its centre, ``((column + 0.5) * downsample, (row + 0.5) * downsample)`` in level-0
     pixels, lies inside (the pixel-centre rule; on an edge: inside on the left and upper side only). Downsample 32 is
-    level 5, the level of the official evaluation (SPEC section 6).
+    level 5, the level of the official evaluation (specification, section 6).
     """
     import shapely
 

@@ -108,7 +108,7 @@ class Bags:
         index : ``features/<encoder>/index.json``.
         summary : ``tiles/summary.csv``, whose column ``sampled`` is M_S; needed when ``sample`` is true.
         slides : the slides wanted, in this order; default all of the index.
-        sample : take M_S rows a slide without replacement (SPEC section 1), else all rows.
+        sample : take M_S rows a slide without replacement (specification, section 1), else all rows.
         seed, dataset, repeat : with the slide's name they determine the sample (:func:`sample_rows`).
         dtype : float16 (as stored; 270 slides x 8,000 x 2,048 take 8.8 GB) or float32.
 

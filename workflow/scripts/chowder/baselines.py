@@ -1,4 +1,4 @@
-"""MeanPool and MaxPool: one pooled vector a slide, then logistic regression (SPEC section 2)."""
+"""MeanPool and MaxPool: one pooled vector a slide, then logistic regression (specification, section 2)."""
 
 from __future__ import annotations
 

@@ -1,8 +1,9 @@
 """Camelyon-16 as a table: which slides there are, where a mirror keeps them, and what the organisers say of them.
 
-Slide names, training labels and training centres follow from rules (SPEC section 5); labels, classes and centres of the
-test slides and the slides that are not exhaustively annotated are facts that the table in config/ holds. The table is
-checked against the organisers' reference.csv wherever that is at hand. Light on purpose: standard library only.
+Slide names, training labels and training centres follow from rules (specification, section 5). Labels, classes and
+centres of the test slides, and which slides are not exhaustively annotated, are facts that the table in config/ holds.
+The table is checked against the organisers' reference.csv where it is available. Standard library only, so that
+importing it stays fast.
 """
 
 from __future__ import annotations

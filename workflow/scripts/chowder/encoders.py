@@ -103,8 +103,8 @@ def normalise(
     """uint8 tiles (B, H, W, 3) -> network input (B, 3, H, W) float32, channels_last.
 
     "nikitenko" stretches every tile and channel so that its minimum becomes 0 and its maximum 255 (Nikitenko et al.
-    2008, SPEC section 1); a constant channel becomes 0. "none" leaves the colours. Both then subtract ``mean`` and
-    divide by ``std`` (of images scaled to 0...1).
+    2008; specification, section 1); a constant channel becomes 0. "none" leaves the colours. Both then subtract
+    ``mean`` and divide by ``std`` (of images scaled to 0...1).
     """
     import torch
 

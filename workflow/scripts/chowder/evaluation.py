@@ -436,7 +436,7 @@ def froc_report(
     counted = curves["corrected"]
     report |= {key: getattr(counted, key) for key in ("slides", "lesions", "itc", "detections")}
     if set(names) == _OFFICIAL_TEST and not any(slides[name].simulated for name in names):
-        report["expected_lesions"] = _OFFICIAL_LESIONS  # SPEC section 6: +-2 by rasteriser
+        report["expected_lesions"] = _OFFICIAL_LESIONS  # specification, section 6: +-2 by rasteriser
     report["without_result_file"] = [one.slide for one in hits["official"] if not one.submitted]
     groups = {
         "by_center": {

@@ -1,4 +1,4 @@
-"""Fetching a file whole and right, or saying in one line why not (SPEC section 5; why this client: docs/data.md).
+"""Fetching a file whole and right, or saying in one line why not (why this client: docs/data.md).
 
 A transfer goes to ``<name>.partial`` beside the target, with a note ``<name>.partial.json`` of what it is a part of.
 It is continued after a dropped connection or a kill, hashed while it arrives, and gets its own name only when it is

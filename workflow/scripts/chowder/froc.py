@@ -63,7 +63,7 @@ class Lesions:
 
 
 def label_lesions(mask: np.ndarray, mpp: float = MPP, downsample: int = DOWNSAMPLE, mode: str = "official") -> Lesions:
-    """Steps 1 and 2 of SPEC section 6: expand by 37.5 um, fill holes, label, find isolated tumour cells.
+    """Steps 1 and 2 of specification, section 6: expand by 37.5 um, fill holes, label, find isolated tumour cells.
 
     Parameters
     ----------
@@ -197,7 +197,7 @@ class SlideHits:
 
 
 def hits(lesions: Lesions | None, detections: np.ndarray | None, slide: str = "", mode: str = "official") -> SlideHits:
-    """Step 3 of SPEC section 6: sort one slide's detections into false positives and hits.
+    """Step 3 of specification, section 6: sort one slide's detections into false positives and hits.
 
     Parameters
     ----------

@@ -28,8 +28,8 @@ def detections(
     xy : (n, 2) upper left corners of the tiles in level-0 pixels.
     grid : the record of the tiles (metadata of tiles/<slide>.parquet): ``extent``, the edge of a tile in level-0
         pixels, and ``mpp0``, um per level-0 pixel (needed only for smoothing or suppression).
-    smoothing_um, nms_um : sigma of the smoothing and radius of the suppression; 0 is off (the paper's row, SPEC
-        section 3).
+    smoothing_um, nms_um : sigma of the smoothing and radius of the suppression; 0 is off (the paper's row;
+        specification, section 3).
     confidence : pass the scores through :func:`confidence_of`, as the challenge's format and the official FROC
         expect scores in (0, 1); the order does not change.
     """

@@ -1,4 +1,4 @@
-"""WELDON and CHOWDER as torch modules over a leading ensemble dimension (SPEC section 2).
+"""WELDON and CHOWDER as torch modules over a leading ensemble dimension (specification, section 2).
 
 Shapes: E members, P features, J embeddings, n tiles of a slide, B slides of a batch, R top and R bottom instances.
 A module holds all members at once: ``weight`` is (E, J, P), so the embedding values of a slide for every member are

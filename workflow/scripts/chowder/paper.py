@@ -1,7 +1,7 @@
 """The paper's numbers, and what a method's name means. The numbers stand beside ours and are never mixed with ours.
 
-Source: Courtiol et al., arXiv 1802.02212, as listed in SPEC section 4. They were written down from memory and partly
-confirmed by re-implementations, so everything that shows them also shows :data:`STATUS`.
+Source: Courtiol et al., arXiv 1802.02212, as listed in the specification, section 4. They were written down from
+memory and partly confirmed by re-implementations, so everything that shows them also shows :data:`STATUS`.
 """
 
 from __future__ import annotations

@@ -42,7 +42,7 @@ def labels_of(rows: Iterable[Mapping[str, object]]) -> dict[str, int]:
 def splits(
     rows: Sequence[Mapping[str, object]], *, folds: int = 3, over: str = "all", seed: int = 1802
 ) -> dict[str, dict[str, list[str]]]:
-    """Training and test slides of every protocol (SPEC section 3).
+    """Training and test slides of every protocol (specification, section 3).
 
     Parameters
     ----------
@@ -112,7 +112,9 @@ def split_bias(
     c: float = 1.0,
     seed: int = 1802,
 ) -> list[dict[str, object]]:
-    """How well MeanPool features tell the competition's test slides from its training slides (SPEC section 3).
+    """How well MeanPool features tell the competition's test slides from its training slides.
+
+    Source: specification, section 3.
 
     Parameters
     ----------

@@ -1,7 +1,7 @@
 """The tile grid of a slide, the tiles that hold tissue, and how many of them a slide gives to training.
 
 The grid is fixed and does not overlap: tile (column, row) covers the level-0 square [column * extent,
-(column + 1) * extent) x [row * extent, (row + 1) * extent), starting at the slide's corner (SPEC section 1).
+(column + 1) * extent) x [row * extent, (row + 1) * extent), starting at the slide's corner (specification, section 1).
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ class Grid:
 
 
 def grid(info: SlideInfo, size: int = 224, mpp: float = 0.5, resample: str = "target") -> Grid:
-    """The tile grid of a slide (SPEC section 1).
+    """The tile grid of a slide (specification, section 1).
 
     "target" reads the coarsest level that is at least as fine as ``mpp`` (level 0 when none is) and resamples it to
     ``mpp``; a level within 0.1 % of ``mpp`` is not resampled. "level" takes the level nearest to ``mpp`` (by ratio)
@@ -189,7 +189,9 @@ def count(path: str | os.PathLike) -> int:
 def sample_sizes(
     counts: Mapping[str, int], training: Iterable[str] = (), minimum: int = 1000, fraction: float = 0.5
 ) -> dict[str, int]:
-    """Tiles that each slide gives to training: M_S = min(M_T, max(minimum, fraction * mean of M_T)) (SPEC section 1).
+    """Tiles that each slide gives to training: M_S = min(M_T, max(minimum, fraction * mean of M_T)).
+
+    Source: specification, section 1.
 
     ``counts`` is M_T, tissue tiles by slide; the mean is over the ``training`` slides, or over all when there are
     none. ``fraction`` * mean is rounded down.

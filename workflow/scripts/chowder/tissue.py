@@ -1,4 +1,6 @@
-"""Tissue on a slide overview: Otsu thresholds on hue and saturation (SPEC section 1), made safe for real slides.
+"""Tissue on a slide overview: Otsu thresholds on hue and saturation, made safe for real slides.
+
+Source: specification, section 1.
 
 Hue is a circle and means nothing on grey glass, where it is noise. So hue is counted from yellow (60 degrees), which
 puts the H&E colours (250 to 380 degrees: blue-violet, pink, red) at the upper end of the scale, green and blue below

@@ -509,7 +509,7 @@ class Weldon(EnsembleEstimator):
 
 
 class Chowder(EnsembleEstimator):
-    """CHOWDER(R), an ensemble of E networks trained at once (SPEC section 2; Courtiol et al. 2018).
+    """CHOWDER(R), an ensemble of E networks trained at once (specification, section 2; Courtiol et al. 2018).
 
     Parameters
     ----------
