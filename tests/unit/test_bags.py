@@ -8,7 +8,7 @@ import h5py
 import numpy as np
 import pytest
 
-from chowder import bags
+from chowder import integrity
 from chowder.bags import Bags, sample_rows
 from chowder.files import UserError
 
@@ -118,8 +118,8 @@ def test_a_broken_feature_file_is_named_with_its_slide(features, how):
 
 
 def test_float32_features_are_checked_too():
-    assert not bags._finite(np.array([1, np.nan], np.float32))
-    assert bags._finite(np.array([65504, -65504, 0, 6e-8], np.float16))
+    assert not integrity.finite(np.array([1, np.nan], np.float32))
+    assert integrity.finite(np.array([65504, -65504, 0, 6e-8], np.float16))
 
 
 def test_slides_without_entry_row_or_tile_are_named(features, tmp_path):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -216,6 +217,35 @@ def test_a_second_run_embeds_nothing_and_a_changed_slide_only_itself(shard, tmp_
     assert features.attributes(first["b"])["tiles"] > 0 and sum(calls) > 0
 
 
+def nan_with_the_same_tile_count(path):
+    with h5py.File(path, "r+") as file:
+        file["features"][:] = np.nan
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        nan_with_the_same_tile_count,
+        lambda path: path.write_bytes(path.read_bytes()[:-900]),
+        lambda path: path.with_suffix(".sha256").unlink(),
+        lambda path: path.unlink(),
+    ],
+    ids=["NaN", "cut", "no sha256", "gone"],
+)
+def test_a_damaged_file_of_the_store_is_embedded_again_and_no_other(shard, reference, tmp_path, damage, capsys):
+    made = features.embed_shard(shard, toy(), tmp_path, 16)
+    stamp = made["b"].stat()
+    damage(made["b"])
+    if made["b"].exists():  # as it would be after a silent error of the disk
+        os.utime(made["b"], ns=(stamp.st_atime_ns, stamp.st_mtime_ns))
+    others = {name: path.stat().st_mtime_ns for name, path in made.items() if name != "b"}
+    capsys.readouterr()
+    assert features.embed_shard(shard, toy(), tmp_path, 16) == made
+    assert capsys.readouterr().err.count("were embedded before") == len(shard) - 1
+    assert made["b"].read_bytes() == reference["b"]
+    assert {name: made[name].stat().st_mtime_ns for name in others} == others
+
+
 def test_a_broken_slide_is_named_with_its_place_and_the_others_are_kept(shard, tmp_path):
     data = bytearray(Path(shard[0].image).read_bytes())
     starts = [i for i in range(len(data)) if data[i : i + 3] == b"\xff\xd8\xff"]
@@ -229,8 +259,8 @@ def test_a_broken_slide_is_named_with_its_place_and_the_others_are_kept(shard, t
     text = str(error.value)
     assert "2 of 4 slides failed (the other 2 are kept" in text and "\n" not in text
     assert "slide a: " in text and "the tile at level-0 px (" in text and "slide d: " in text
-    kept = sorted(path.name.split(".")[0] for path in (tmp_path / "scratch").iterdir())
-    assert kept == ["b", "c"]
+    kept = sorted((path.name.split(".")[0], path.suffix) for path in (tmp_path / "scratch").iterdir())
+    assert kept == [("b", ".h5"), ("b", ".sha256"), ("c", ".h5"), ("c", ".sha256")]
 
 
 def test_features_that_overflow_fail_their_slide_only(shard, tmp_path):

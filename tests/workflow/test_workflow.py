@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 import re
+import shlex
 import shutil
+import subprocess
+from pathlib import Path
 
 import pytest
 import yaml
@@ -168,6 +172,54 @@ def test_an_interrupted_embedding_keeps_the_slides_that_were_done(tiny):
     log = (tiny / "results/tiny/logs/embed/efficientnet_lite0/normal_001.log").read_text()
     assert log.count("were embedded before") == 4
     assert "Nothing to be done" in snakemake(tiny, "-n", *TINY).stdout
+
+
+CHANGES = ("altered", "removed", "cut", "NaN")
+
+
+def damaged(path: Path, change: str) -> None:
+    """Damage a feature file and give it its old time stamp back."""
+    import h5py
+    import numpy as np
+
+    stamp = path.stat()
+    if change == "removed":
+        path.unlink()
+        return
+    if change == "cut":
+        os.truncate(path, stamp.st_size // 2)
+    else:
+        with h5py.File(path, "r+") as handle:
+            handle["features"][:2] = 1 if change == "altered" else np.nan
+    os.utime(path, ns=(stamp.st_atime_ns, stamp.st_mtime_ns))
+
+
+@pytest.mark.parametrize("store_too", [False, True], ids=["store whole", "store damaged too"])
+def test_damaged_features_come_back_by_doing_what_the_error_says(tiny, store_too):
+    """Each way of damage to a slide of its own, all at once; the messages are followed to the letter until it works."""
+    folder = tiny / "results/tiny/features/efficientnet_lite0"
+    slides = dict(zip(("normal_001", "tumor_001", "test_001", "test_002"), CHANGES, strict=True))
+    before = {slide: (folder / f"{slide}.h5").read_bytes() for slide in slides}
+    predictions = tiny / "results/tiny/predictions/efficientnet_lite0/meanpool/competition.csv"
+    numbers = predictions.read_bytes()
+    for slide, change in slides.items():
+        damaged(folder / f"{slide}.h5", change)
+        if store_too:
+            damaged(next((folder / ".store").glob(f"{slide}.*.h5")), change)
+    target = ["--cores", "2", *TINY, "--", str(predictions.relative_to(tiny))]
+    predictions.unlink()
+    for _ in range(3 * len(slides)):
+        result = snakemake(tiny, *target, check=False)
+        commands = set(re.findall(r"run '(rm -f [^']*)', then", result.stdout))
+        if not result.returncode:
+            break
+        assert commands, result.stdout[-3000:]
+        for command in commands:
+            subprocess.run(shlex.split(command), cwd=tiny, check=True)
+    assert result.returncode == 0
+    assert {slide: (folder / f"{slide}.h5").read_bytes() for slide in slides} == before
+    assert predictions.read_bytes() == numbers
+    snakemake(tiny, "--cores", "2", *TINY)
 
 
 def test_two_runs_give_the_same_bytes(tiny, tmp_path):

@@ -45,7 +45,7 @@ rule embed:
 
 
 rule features_file:
-    """The feature file of one slide: the one that its shard made (a hard link: no second copy)."""
+    """The feature file of one slide: a checked copy of the one that its shard made."""
     input:
         shard=manifest_of,
     output:
@@ -69,6 +69,9 @@ rule index_features:
     """The one file that training depends on: each slide's feature file, tile count and checksum."""
     input:
         features=expand(f"{RESULTS}/features/{{{{encoder}}}}/{{slide}}.h5", slide=SLIDES),
+        shards=lambda wildcards: [
+            f"{RESULTS}/features/{wildcards.encoder}/shards/{name}.json" for name in SHARDS[wildcards.encoder]
+        ],
     output:
         f"{RESULTS}/features/{{encoder}}/index.json",
     log:
@@ -83,5 +86,6 @@ rule index_features:
         "python {params.program:q}"
         " --encoder {params.encoder:q}"
         " --features {input.features:q}"
+        " --shards {input.shards:q}"
         " --output {output:q}"
         " > {log:q} 2>&1"

@@ -28,7 +28,9 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--device", default="auto", help="auto, cpu or cuda")
     parser.add_argument("--threads", type=int, default=1, help="threads for reading and computing")
     parser.add_argument("--store", type=Path, required=True, help="folder of the feature files")
-    parser.add_argument("--manifest", type=Path, required=True, help="JSON to write: each slide's file in the store")
+    parser.add_argument(
+        "--manifest", type=Path, required=True, help="JSON to write: each slide's file in the store, its sha256"
+    )
     args = parser.parse_args(argv)
     spacings = args.mpp or ["file"] * len(args.slides)
     if len({len(args.slides), len(args.images), len(args.tiles), len(spacings)}) != 1:
@@ -38,7 +40,7 @@ def main(argv: list[str] | None = None) -> None:
     machine.keep_freed_memory()
     import torch
 
-    from chowder import encoders, features
+    from chowder import encoders, features, integrity
 
     torch.set_num_threads(args.threads)
     settings = json.loads(args.settings)
@@ -56,9 +58,13 @@ def main(argv: list[str] | None = None) -> None:
     ]
     made = features.embed_shard(items, encoder, args.store, args.batch, args.threads)
     for slide, path in made.items():  # the same slide as it was before a change
-        for stale in set(args.store.glob(f"{glob.escape(slide)}.{'?' * 16}.h5")) - {path}:
-            stale.unlink()
-    files = {slide: {"file": os.path.relpath(path, args.manifest.parent)} for slide, path in made.items()}
+        for stale in args.store.glob(f"{glob.escape(slide)}.{'[0-9a-f]' * 16}.*"):
+            if stale.stem != path.stem:
+                stale.unlink()
+    files = {
+        slide: {"file": os.path.relpath(path, args.manifest.parent), "sha256": integrity.recorded(path)}
+        for slide, path in made.items()
+    }
     write_text(args.manifest, json.dumps({"encoder": args.encoder, "slides": files}, indent=1) + "\n")
 
 

@@ -1,4 +1,4 @@
-"""Put one slide's feature file in its place: a hard link to the file that its shard made, a copy where links fail.
+"""Put one slide's feature file in its place: a checked copy of the file that its shard made, never a link to it.
 
 python workflow/scripts/features_file.py --shard features/resnet50/shards/0.json --slide tumor_001 --output tumor_001.h5
 """
@@ -6,12 +6,10 @@ python workflow/scripts/features_file.py --shard features/resnet50/shards/0.json
 from __future__ import annotations
 
 import argparse
-import json
-import os
-import shutil
 from pathlib import Path
 
-from chowder.files import UserError, atomic, run
+from chowder import integrity
+from chowder.files import UserError, atomic, run, sha256
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -20,16 +18,20 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--slide", required=True)
     parser.add_argument("--output", required=True, type=Path)
     args = parser.parse_args(argv)
-    manifest = json.loads(Path(args.shard).read_text(encoding="utf-8"))
-    source = Path(args.shard).parent / manifest["slides"][args.slide]["file"]
+    stored = integrity.read_manifest(args.shard).get(args.slide)
+    if stored is None:
+        raise UserError(f"{args.shard}: slide {args.slide} is not in it: {integrity.again(args.shard)}")
+    source = Path(args.shard).parent / stored["file"]
     if not source.is_file():
-        raise UserError(f"{source}: the feature file of {args.slide} is gone: delete {args.shard} and run again")
+        raise UserError(f"{source}: the store's file of slide {args.slide} is gone: {embed_again(args.shard)}")
     with atomic(args.output) as scratch:
-        scratch.unlink(missing_ok=True)
-        try:
-            os.link(source, scratch)
-        except OSError:  # a file system without hard links
-            shutil.copyfile(source, scratch)
+        integrity.separate_copy(source, scratch)
+        if sha256(scratch) != stored["sha256"]:
+            raise UserError(f"{source}: is damaged (sha256 differs from {args.shard}): {embed_again(args.shard)}")
+
+
+def embed_again(shard: str) -> str:
+    return f"{integrity.again(shard)}; only this slide is embedded"
 
 
 if __name__ == "__main__":

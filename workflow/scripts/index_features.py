@@ -9,16 +9,21 @@ from pathlib import Path
 
 from chowder import features
 from chowder.files import UserError, run, write_text
+from chowder.integrity import read_manifest
 
 
 def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--encoder", required=True, help="the encoder that the files must be from")
     parser.add_argument("--features", nargs="+", required=True, help="feature files, <slide>.h5")
+    parser.add_argument(
+        "--shards", nargs="*", default=[], help="manifests of embed.py: the files must be what they say"
+    )
     parser.add_argument("--output", required=True, help="index to write (JSON)")
     args = parser.parse_args(argv)
 
-    record, warnings = features.index(args.features, Path(args.output).parent)
+    embedded = {slide: entry["sha256"] for path in args.shards for slide, entry in read_manifest(path).items()}
+    record, warnings = features.index(args.features, Path(args.output).parent, embedded if args.shards else None)
     if record["encoder"] != args.encoder:
         raise UserError(f"{args.features[0]}: is from encoder {record['encoder']!r}, not {args.encoder!r}")
     for warning in warnings:

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from chowder import localisation, methods, protocols
-from chowder.bags import read_features, read_index
+from chowder.bags import read_entry, read_index
 from chowder.files import UserError, atomic, run
 from chowder.progress import Progress
 
@@ -46,7 +46,7 @@ def main(argv: list[str] | None = None) -> None:
             entry = entries.get(slide)
             if entry is None:
                 raise UserError(f"{args.index}: slide {slide} is not in the index: embed it")
-            features, coords = read_features(Path(args.index).parent / entry["file"], slide, entry["tiles"], dim)
+            features, coords = read_entry(args.index, entry, dim)
             xy, grid = read_tiles(Path(args.tiles_dir) / f"{slide}.parquet", coords)
             scores = estimator.instance_scores(features, score)
             table = pa.table({"x": xy[:, 0], "y": xy[:, 1], "score": scores})

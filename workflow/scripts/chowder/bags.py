@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from chowder import seeds
-from chowder.files import UserError
+from chowder import integrity, seeds
+from chowder.files import UserError, sha256
 
 
 @dataclass
@@ -112,7 +112,7 @@ class Bags:
         seed, dataset, repeat : with the slide's name they determine the sample (:func:`sample_rows`).
         dtype : float16 (as stored; 270 slides x 8,000 x 2,048 take 8.8 GB) or float32.
 
-        Errors: :class:`UserError` naming slide and file for a missing, short, wrongly shaped or non-finite one.
+        Errors: :class:`UserError` naming slide, file and what to do, for a missing, altered, short or non-finite one.
         """
         index = Path(index)
         dim, entries = read_index(index)
@@ -133,9 +133,13 @@ class Bags:
         counts = np.array([sizes[n] if rows[n] is None else len(rows[n]) for n in names], dtype=np.int64)
         starts = np.concatenate([[0], np.cumsum(counts)[:-1]]).astype(np.int64)
         features = np.empty((int(counts.sum()), dim), dtype=dtype)
+        damaged = []
         for name, start, count in zip(names, starts, counts, strict=True):
-            path = index.parent / entries[name]["file"]
-            read_features(path, name, sizes[name], dim, rows[name], features[start : start + count])
+            try:
+                read_entry(index, entries[name], dim, rows[name], features[start : start + count])
+            except integrity.Damaged as error:
+                damaged.append(error)
+        integrity.raise_all(damaged)
         return cls(names, features, starts, counts)
 
 
@@ -175,45 +179,60 @@ def read_sampled(summary: str | Path | None) -> dict[str, int]:
         raise UserError(f"{summary}: needs columns slide and sampled, a number ({error}): make it again") from None
 
 
-def read_features(
-    path: str | Path,
-    slide: str,
-    tiles: int,
+def read_entry(
+    index: str | Path,
+    entry: dict[str, Any],
     dim: int,
     rows: np.ndarray | None = None,
     out: np.ndarray | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Features (len(rows) or tiles, P) and coords (n, 2) int32 of one slide's feature file, checked.
+    """Return features (len(rows) or tiles, P) and coords (n, 2) int32 of one entry of an index, checked.
 
+    The content must be what the index says: by ``digest``, or by the file's ``sha256`` where an index has no digest.
     ``out`` receives the features without a second copy. Errors: see :meth:`Bags.from_index`.
     """
+    path, slide, tiles = Path(index).parent / entry["file"], entry["slide"], int(entry["tiles"])
+    direct = out if rows is None and out is not None and out.dtype == np.float16 and out.flags.c_contiguous else None
+    try:
+        values, coords = _arrays(path, slide, (tiles, dim), direct)
+        known = entry.get("digest")
+        if known and integrity.digest(values, coords) != known:
+            raise UserError(f"features of slide {slide} are not those of the index")
+        if not known:
+            if entry.get("sha256") and sha256(path) != entry["sha256"]:
+                raise UserError(f"is not the file of slide {slide} in the index (sha256 differs)")
+            if not integrity.finite(values):  # with a digest this was seen when the index was made
+                raise UserError(f"features of slide {slide} hold NaN or infinity")
+    except UserError as error:
+        raise integrity.Damaged(path, str(error), index) from None
+    if rows is not None:
+        coords = coords[rows] if len(coords) else coords
+        if out is None:
+            return values[rows], coords
+        out[:] = values[rows]
+    elif out is None:
+        return values, coords
+    elif direct is None:
+        out[:] = values
+    return out, coords
+
+
+def _arrays(path: Path, slide: str, shape: tuple[int, int], out: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
+    """Features (into ``out``, float16, where given) and coords of a feature file of known shape."""
     import h5py
 
     try:
         with h5py.File(path, "r") as handle:
             stored = handle["features"]
-            if stored.shape != (tiles, dim):
-                raise UserError(
-                    f"{path}: features of slide {slide} are {stored.shape}, the index says ({tiles}, {dim}): "
-                    "embed the slide again"
-                )
-            values = stored[:]
-            coords = handle["coords"][:] if "coords" in handle else np.empty((0, 2), np.int32)
+            if stored.shape != shape:
+                raise UserError(f"features of slide {slide} are {stored.shape}, the index says {shape}")
+            if out is not None and stored.dtype == out.dtype:
+                stored.read_direct(out)
+                values = out
+            else:
+                values = stored[:]
+            return values, handle["coords"][:] if "coords" in handle else np.empty((0, 2), np.int32)
     except FileNotFoundError:
-        raise UserError(f"{path}: the feature file of slide {slide} is missing: embed the slide again") from None
+        raise UserError(f"the feature file of slide {slide} is missing") from None
     except (OSError, KeyError) as error:
-        raise UserError(f"{path}: the feature file of slide {slide} can't be read ({error}): embed it again") from None
-    if rows is not None:
-        values, coords = values[rows], coords[rows] if len(coords) else coords
-    if out is not None:
-        out[:] = values
-        values = out
-    if not _finite(values):
-        raise UserError(f"{path}: features of slide {slide} hold NaN or infinity: embed the slide again")
-    return values, coords
-
-
-def _finite(values: np.ndarray) -> bool:
-    if values.dtype == np.float16:  # the exponent's bits, ten times faster than isfinite on float16
-        return not ((values.view(np.uint16) & 0x7C00) == 0x7C00).any()
-    return bool(np.isfinite(values).all())
+        raise UserError(f"the feature file of slide {slide} can't be read ({error})") from None

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from chowder import tiling
+from chowder import integrity, tiling
 from chowder.files import UserError, atomic, sha256
 from chowder.progress import Progress
 
@@ -84,7 +84,7 @@ def read(path: str | os.PathLike, rows: np.ndarray | slice | None = None) -> tup
         with h5py.File(path, "r") as file:
             features, coords = file["features"][:], file["coords"][:]
     except (OSError, KeyError):
-        raise UserError(f"{path}: is no feature file (or not whole): remove it and embed the slide again") from None
+        raise UserError(f"{path}: is no feature file (or not whole): {integrity.again(path)}") from None
     return (features, coords) if rows is None else (features[rows], coords[rows])
 
 
@@ -100,16 +100,27 @@ def attributes(path: str | os.PathLike) -> dict:
             plain = {key: value.item() if hasattr(value, "item") else value for key, value in file.attrs.items()}
             return plain | {"tiles": shape[0], "dim": shape[1]}
     except (OSError, KeyError):
-        raise UserError(f"{path}: is no feature file (or not whole): remove it and embed the slide again") from None
+        raise UserError(f"{path}: is no feature file (or not whole): {integrity.again(path)}") from None
 
 
-def index(files: Iterable[str | os.PathLike], root: str | os.PathLike) -> tuple[dict, list[str]]:
-    """The index of an encoder's feature files, paths relative to ``root``, and warnings.
+def index(
+    files: Iterable[str | os.PathLike], root: str | os.PathLike, embedded: dict[str, str] | None = None
+) -> tuple[dict, list[str]]:
+    """Return the index of an encoder's feature files, paths relative to ``root``, and warnings.
 
-    Raises UserError when files were made with other weights, tiles or colours than the first: never train on a mixture.
+    ``embedded``: sha256 by slide, as the embedding wrote it down; a file that differs is refused. Each entry holds the
+    file's ``sha256`` and the ``digest`` of its arrays (:func:`integrity.digest`), which every reading compares.
+
+    Raises UserError when files were made with other weights, tiles or colours than the first (never train on a
+    mixture), and when one was changed after embedding or holds NaN or infinity.
     """
     entries, warnings, first = [], [], None
-    for path in sorted(map(Path, files), key=lambda path: path.stem):
+    paths = sorted(map(Path, files), key=lambda path: path.stem)
+    totals = {path: sha256(path) if path.is_file() else "" for path in paths}
+    if embedded is not None:
+        changed = [path for path in paths if embedded.get(path.stem) != totals[path]]
+        integrity.raise_all([integrity.Damaged(path, "was changed after its slide was embedded") for path in changed])
+    for path in paths:
         found = attributes(path)
         first = first or (path, found)
         for key in ("encoder", "dim", "weights_sha256", "normalisation", "tile_size", "mpp_wanted", "resample"):
@@ -123,12 +134,16 @@ def index(files: Iterable[str | os.PathLike], root: str | os.PathLike) -> tuple[
                 warnings.append(f"{path}: {key} differs from {first[0]}")
         if found.get("slide", path.stem) != path.stem:
             raise UserError(f"{path}: holds the slide {found['slide']!r}: give the file that name")
+        features, coords = read(path)
+        if not integrity.finite(features):
+            raise integrity.Damaged(path, f"features of slide {path.stem} hold NaN or infinity")
         entries.append(
             {
                 "slide": path.stem,
                 "file": Path(os.path.relpath(path, root)).as_posix(),
                 "tiles": int(found["tiles"]),
-                "sha256": sha256(path),
+                "sha256": totals[path],
+                "digest": integrity.digest(features, coords),
             }
         )
     if first is None:
@@ -159,8 +174,8 @@ def embed_shard(
 
     Slides are read in bands of tiles and run through the encoder in batches of fixed shape that do not stop at a
     slide's end (the last one is filled up), so a slide's features don't depend on its neighbours. Each is written as
-    soon as it is complete, under a name that holds the fingerprint of all that made it; found there with the same
-    fingerprint, it is not done again.
+    soon as it is complete, under a name that holds the fingerprint of all that made it, its sha256 beside it. Found
+    there under the same name with that content, it is not done again.
 
     On a GPU ``threads`` threads read while it computes. On a CPU the same ``threads`` threads read bands and compute
     batches, each batch in one thread: never more of them run than were given, none waits for another within a layer
@@ -180,7 +195,7 @@ def embed_shard(
             if name != item.slide:
                 raise UserError(f"{item.tiles}: is the tile table of {name!r}, not of {item.slide!r}")
             path = scratch / f"{item.slide}.{_key(item, encoder, batch)[:16]}.h5"
-            if _whole(path, len(coords)):
+            if integrity.intact(path):
                 print(f"{item.slide}: {len(coords)} tiles were embedded before", file=sys.stderr)
             else:
                 todo.append(_Slide(item, coords, grid, path))
@@ -245,16 +260,6 @@ def _key(item: Item, encoder: Encoder, batch: int) -> str:
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
 
-def _whole(path: Path, tiles: int) -> bool:
-    if not path.is_file():
-        return False
-    try:
-        return attributes(path)["tiles"] == tiles
-    except UserError:
-        path.unlink()
-        return False
-
-
 class _Slide:
     """A slide on its way: what is to be read, what has been computed."""
 
@@ -279,7 +284,10 @@ class _Slide:
         self.filled += len(features)
         if self.filled == len(self.coords):
             try:
-                write(self.path, self.features, self.coords, self._attributes(encoder))
+                fresh = self.path.with_suffix(".new")
+                write(fresh, self.features, self.coords, self._attributes(encoder))
+                integrity.record(self.path, fresh)  # before the name is taken: a kill in between leaves no name
+                os.replace(fresh, self.path)
             except UserError as error:
                 self.failure = str(error)
             self.features = None
