@@ -6,6 +6,7 @@ python workflow/scripts/features_file.py --shard features/resnet50/shards/0.json
 from __future__ import annotations
 
 import argparse
+import os
 from pathlib import Path
 
 from chowder import integrity
@@ -21,7 +22,7 @@ def main(argv: list[str] | None = None) -> None:
     stored = integrity.read_manifest(args.shard).get(args.slide)
     if stored is None:
         raise UserError(f"{args.shard}: slide {args.slide} is not in it: {integrity.again(args.shard)}")
-    source = Path(args.shard).parent / stored["file"]
+    source = Path(os.path.normpath(Path(args.shard).parent / stored["file"]))
     if not source.is_file():
         raise UserError(f"{source}: the store's file of slide {args.slide} is gone: {embed_again(args.shard)}")
     with atomic(args.output) as scratch:

@@ -51,9 +51,13 @@ def finite(values: np.ndarray) -> bool:
     return bool(np.isfinite(values).all())
 
 
-def again(*paths: str | os.PathLike) -> str:
-    """Return the advice that ends a message: the command that makes the workflow build these files again."""
-    return f"run 'rm -f {' '.join(shlex.quote(str(path)) for path in paths)}', then the workflow again"
+def again(*paths: str | os.PathLike, first: str = "") -> str:
+    """Return the advice that ends a message: the command that makes the workflow build these files again.
+
+    ``first``: a target to build before the rest, so that Snakemake sees that the contents are the same and trains nothing.
+    """
+    then = f"with the target {first}, then as before" if first else "again"
+    return f"run 'rm -f {' '.join(shlex.quote(str(path)) for path in paths)}', then the workflow {then}"
 
 
 class Damaged(UserError):
@@ -61,7 +65,7 @@ class Damaged(UserError):
 
     def __init__(self, path: str | os.PathLike, what: str, *also: str | os.PathLike):
         self.path, self.what, self.also = path, what, also
-        super().__init__(f"{path}: {what}: {again(path, *also)}")
+        super().__init__(f"{path}: {what}: {again(path, *also, first='features' if also else '')}")
 
 
 def raise_all(damaged: list[Damaged]) -> None:
@@ -71,7 +75,8 @@ def raise_all(damaged: list[Damaged]) -> None:
     if damaged:
         first = damaged[0]
         names = ", ".join(Path(error.path).stem for error in damaged[1:])
-        command = again(*(error.path for error in damaged), *first.also)
+        paths = [error.path for error in damaged]
+        command = again(*paths, *first.also, first="features" if first.also else "")
         raise UserError(f"{first.path}: {first.what} (the same or worse: {names}): {command}")
 
 
