@@ -54,7 +54,7 @@ def finite(values: np.ndarray) -> bool:
 def again(*paths: str | os.PathLike, first: str = "") -> str:
     """Return the advice that ends a message: the command that makes the workflow build these files again.
 
-    ``first``: a target to build before the rest, so that Snakemake sees that the contents are the same and trains nothing.
+    ``first``: a target to build before the rest, so that Snakemake sees the same contents and trains nothing.
     """
     then = f"with the target {first}, then as before" if first else "again"
     return f"run 'rm -f {' '.join(shlex.quote(str(path)) for path in paths)}', then the workflow {then}"
