@@ -317,7 +317,7 @@ def held_out(results: Path, encoder: str, epochs: int, names: list[str], outline
     import pyarrow.parquet as pq
 
     from chowder import annotations, figures, methods, protocols
-    from chowder.bags import read_features, read_index
+    from chowder.bags import read_entry, read_index
 
     labels = protocols.labels_of(protocols.read_slides(results / "slides.csv"))
     split = protocols.read_splits(results / "splits.json", ["competition"])["competition"]
@@ -331,7 +331,7 @@ def held_out(results: Path, encoder: str, epochs: int, names: list[str], outline
         path = next(path / f"{slide}.xml" for path in (results / "annotations", outlines) if path.is_dir())
         marks = figures.in_lesion(table.to_pandas(), annotations.read_asap(path).tumor, extent)["in_lesion"].to_numpy()
         entry = entries[slide]
-        features, _ = read_features(index.parent / entry["file"], slide, entry["tiles"], train.dim)
+        features, _ = read_entry(index, entry, train.dim)
         tiles[slide] = features, marks
     settings = {"training": {"epochs": epochs}}
     rows = []
