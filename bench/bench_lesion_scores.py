@@ -25,6 +25,7 @@ sys.path[:0] = [str(REPOSITORY / "workflow" / "scripts")]
 
 import torch  # noqa: E402
 
+from chowder.cohort import read_rows  # noqa: E402
 from chowder.bags import Bags  # noqa: E402
 from chowder.baselines import MaxPool, MeanPool  # noqa: E402
 from chowder.calibration import Evidence, selected  # noqa: E402
@@ -319,7 +320,7 @@ def held_out(results: Path, encoder: str, epochs: int, names: list[str], outline
     from chowder import annotations, figures, methods, protocols
     from chowder.bags import read_entry, read_index
 
-    labels = protocols.labels_of(protocols.read_slides(results / "slides.csv"))
+    labels = protocols.labels_of(read_rows(results / "slides.csv"))
     split = protocols.read_splits(results / "splits.json", ["competition"])["competition"]
     index = results / "features" / encoder / "index.json"
     train = Bags.from_index(index, results / "tiles" / "summary.csv", split["train"], dataset=results.name)

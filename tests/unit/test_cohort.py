@@ -128,3 +128,26 @@ def test_the_real_pixel_slides_table_is_read():
     assert sum(s.label for s in slides) == 10
     assert sum(bool(s.annotation) for s in slides) == 10
     assert sum(s.counts_for_froc for s in slides) == 7
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "no rows"),
+        ("slide,label\n", "no rows"),
+        ("slide,split\na,train\n", "no column 'label'"),
+        ("slide,label\na,1\na,0\n", "line 3: slide a is there twice"),
+    ],
+)
+def test_rows_of_a_resolved_table_are_checked(tmp_path, text, message):
+    (tmp_path / "slides.csv").write_text(text)
+    with pytest.raises(UserError, match=message):
+        cohort.read_rows(tmp_path / "slides.csv")
+    with pytest.raises(UserError, match=r"none\.csv: no such slides table"):
+        cohort.read_rows(tmp_path / "none.csv")
+
+
+def test_rows_of_a_resolved_table_are_text_without_blanks(tmp_path):
+    (tmp_path / "slides.csv").write_text("\ufeffslide,label,split\na, 1 ,\nb,0\n", encoding="utf-8")
+    rows = [{"slide": "a", "label": "1", "split": ""}, {"slide": "b", "label": "0", "split": ""}]
+    assert cohort.read_rows(tmp_path / "slides.csv") == rows

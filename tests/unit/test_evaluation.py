@@ -14,7 +14,7 @@ import evaluate
 import export
 import lesions
 import score
-from chowder import annotations, evaluation, froc
+from chowder import annotations, evaluation, froc, tiling
 from chowder.files import UserError
 
 SQUARE = np.array([[0, 0], [1600, 0], [1600, 1600], [0, 1600]], dtype=float)
@@ -262,8 +262,8 @@ def test_scores_below_zero_are_warned_of(data):
 def test_export_writes_all_tiles_and_the_best_ones(tmp_path):
     xy, scores = np.array([[0, 0], [461, 0], [0, 461]]), np.array([0.1, 0.9, -0.5], np.float32)
     pq.write_table(pa.table({"x": xy[:, 0], "y": xy[:, 1], "score": scores}), tmp_path / "s.parquet")
-    tiles = pa.table({"x": xy[:, 0], "y": xy[:, 1]}).replace_schema_metadata({b"tiles": b'{"extent": 461.0}'})
-    pq.write_table(tiles, tmp_path / "t.parquet")
+    grid = tiling.Grid(224, 0.5, 0.5, "target", 0, 461.0, 0.243, 1.0, 2, 2)
+    tiling.write(tmp_path / "t.parquet", pa.table({"x": xy[:, 0], "y": xy[:, 1]}), grid, "a")
     options = ["--slide", "a", "--scores", str(tmp_path / "s.parquet"), "--tiles", str(tmp_path / "t.parquet")]
     export.main([*options, "--geojson", str(tmp_path / "a.json"), "--xml", str(tmp_path / "a.xml"), "--top", "2"])
     assert len(json.loads((tmp_path / "a.json").read_text())["features"]) == 3

@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 from sklearn.metrics import roc_auc_score
 
-from chowder import methods, protocols
+from chowder import methods, protocols, tiling
 from chowder.files import UserError
 
 sys.path.insert(0, str(Path(methods.__file__).parents[1]))
@@ -132,6 +132,26 @@ def test_predictions_come_back_as_written(tmp_path):
         protocols.read_predictions(tmp_path / "bad.csv")
 
 
+def test_probabilities_are_the_column_as_written_and_a_bad_file_is_named(tmp_path):
+    members = np.array([[0.25, 0.5], [1e-9, 1 / 3]])
+    protocols.write_predictions(tmp_path / "p.csv", ["a", "b"], [0, 1], members)
+    assert protocols.read_probabilities(tmp_path / "p.csv") == {"a": (0, 0.375), "b": (1, 0.16666667)}
+    for row, message in {
+        "a,0,": "line 2: probability is ''",
+        "a,0": "line 2: probability is 'None'",
+        "a,2,0.5": "line 2: label is '2'",
+        "a,0,nan": "line 2: probability is 'nan'",
+        "a,0,0.5\na,0,0.5": "line 3: slide a is there twice",
+    }.items():
+        (tmp_path / "bad.csv").write_text(f"slide,label,probability\n{row}\n")
+        with pytest.raises(UserError, match=message):
+            protocols.read_probabilities(tmp_path / "bad.csv")
+    for text in ("", "slide,label,probability\n"):
+        (tmp_path / "bad.csv").write_text(text)
+        with pytest.raises(UserError, match=r"bad\.csv: not a predictions file"):
+            protocols.read_probabilities(tmp_path / "bad.csv")
+
+
 def test_outputs_are_named_by_split_or_by_method_and_split():
     one = protocols.outputs(["cv1=a/b.pt", "cv2=c=d.pt"], ["chowder_r5"])
     assert one == {("chowder_r5", "cv1"): "a/b.pt", ("chowder_r5", "cv2"): "c=d.pt"}
@@ -162,9 +182,9 @@ def folder(tmp_path_factory):
         with h5py.File(root / "features" / f"{slide}.h5", "w") as handle:
             handle["features"] = rng.gamma(1, 0.5, (tiles, 8)).astype(np.float16)
             handle["coords"] = coords
-        record = json.dumps({"slide": slide, "extent": 460.8, "mpp0": 0.243})
-        grid = pa.table({"x": coords[:, 0], "y": coords[:, 1]}).replace_schema_metadata({b"tiles": record.encode()})
-        pq.write_table(grid, root / "tiles" / f"{slide}.parquet")
+        grid = tiling.Grid(224, 0.5, 0.486, "target", 1, 460.8, 0.243, 1.03, 40, 4)
+        tiles_of = pa.table({"x": coords[:, 0], "y": coords[:, 1]})
+        tiling.write(root / "tiles" / f"{slide}.parquet", tiles_of, grid, slide)
         slides.append(f"{slide},{i % 2},{split}")
         summary.append(f"{slide},{split},{tiles},{min(tiles, 12)}")
         entries.append({"slide": slide, "file": f"{slide}.h5", "tiles": tiles, "sha256": ""})

@@ -11,7 +11,7 @@ import pytest
 
 import benchmark_table as benchmark
 from chowder import paper, table
-from chowder.files import UserError
+from chowder.files import UserError, read_json
 
 RATES = ("0.25", "0.5", "1", "2", "4", "8")
 
@@ -320,7 +320,7 @@ def test_broken_json_is_one_line(tmp_path):
     for text in ("{", "[1]"):
         path.write_text(text)
         with pytest.raises(UserError, match=r"auc\.json") as caught:
-            table.read_json(path)
+            read_json(path)
         assert "\n" not in str(caught.value)
 
 

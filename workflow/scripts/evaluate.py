@@ -7,7 +7,7 @@ import json
 import sys
 from pathlib import Path
 
-from chowder import evaluation
+from chowder import evaluation, protocols
 from chowder.files import UserError, run
 
 
@@ -33,7 +33,7 @@ def main(argv: list[str] | None = None) -> None:
         raise UserError("--predictions: write split=file, as in competition=predictions/competition.csv")
     slides = evaluation.read_slides(args.slides)
     settings = evaluation.Settings.of(args.settings)
-    predictions = {split: evaluation.read_predictions(path) for split, path in pairs.items()}
+    predictions = {split: protocols.read_probabilities(path) for split, path in pairs.items()}
     auc, roc_rows = evaluation.auc_report(predictions, slides, settings)
     by_stem = [{path.stem: path for path in paths} for paths in (args.detections, args.lesions)]
     froc, froc_rows, lesion_rows = evaluation.froc_report(slides, *by_stem, settings)

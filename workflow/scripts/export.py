@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow.parquet as pq
 
-from chowder import annotations
+from chowder import annotations, tiling
 from chowder.files import UserError, run
 
 
@@ -27,14 +27,12 @@ def main(argv: list[str] | None = None) -> None:
     missing = {"x", "y", "score"} - set(table.column_names)
     if missing:
         raise UserError(f"{args.scores}: no column {', '.join(sorted(missing))}: make it again with localise.py")
-    record = json.loads((pq.read_schema(args.tiles).metadata or {}).get(b"tiles", b"{}"))
-    if "extent" not in record:
-        raise UserError(f"{args.tiles}: no record of the tiles in its metadata: make it again with tiles.py")
+    _, grid, _ = tiling.read(args.tiles)
     xy = np.column_stack([table["x"].to_numpy(), table["y"].to_numpy()])
     scores = table["score"].to_numpy()
-    annotations.write_geojson(args.geojson, annotations.tiles_geojson(xy, scores, record["extent"]))
+    annotations.write_geojson(args.geojson, annotations.tiles_geojson(xy, scores, grid.extent))
     best = np.argsort(-scores, kind="stable")[: max(args.top, 0)]
-    outlines = annotations.tile_outlines(xy[best], scores[best], record["extent"])
+    outlines = annotations.tile_outlines(xy[best], scores[best], grid.extent)
     annotations.write_asap(args.xml, outlines, {"Detection": "#c81e1e"})
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pandas as pd
 
 from chowder import figures, table
-from chowder.files import run
+from chowder.files import run, read_json
 
 
 def sensitivity_limits(method: str, part: dict) -> list[dict]:
@@ -42,7 +42,7 @@ def main(argv: list[str] | None = None) -> None:
         rows.append(row)
         infos.append(info)
         roc.append(figures.read_csv(left).assign(method=method))
-        limits += sensitivity_limits(method, (table.read_json(score) if score else {}).get(info["mode"]) or {})
+        limits += sensitivity_limits(method, (read_json(score) if score else {}).get(info["mode"]) or {})
         froc.append(figures.read_csv(right).assign(method=method) if right else pd.DataFrame())
     values = pd.DataFrame(rows).rename(columns=lambda name: name.replace("auc_test", "auc"))
     reasons = [next((info[key] for info in infos if key in info), "") for key in ("no_froc", "no_test")]

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from chowder import annotations, figures, table, tiling
-from chowder.files import UserError, run
+from chowder.files import UserError, run, read_json
 
 
 def prediction(path: Path, slide: str) -> tuple[int, float]:
@@ -40,7 +40,7 @@ def main(argv: list[str] | None = None) -> None:
 
     from PIL import Image
 
-    record = table.read_json(args.record)
+    record = read_json(args.record)
     grid = tiling.read(args.tiles)[1]
     paths = [path for path in args.annotation if path]
     annotation = annotations.read_asap(paths[0]) if paths else None

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from chowder import figures, table
-from chowder.files import run
+from chowder.files import run, read_json
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -26,7 +26,7 @@ def main(argv: list[str] | None = None) -> None:
     rows, pictures = [], []
     masks, records = table.matched(args.masks, count, "--masks"), table.matched(args.records, count, "--records")
     for preview, mask, path in zip(args.previews, masks, records, strict=True):
-        record = table.read_json(path)
+        record = read_json(path)
         warnings = "; ".join(map(str, record.get("warnings") or []))
         rows.append({"slide": record.get("slide", path.stem), "area_mm2": record["area_mm2"], "warnings": warnings})
         with Image.open(preview) as left, Image.open(mask) as right:

@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 from chowder import evaluation, froc
-from chowder.files import UserError, run
+from chowder.files import UserError, run, read_json
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -21,7 +21,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--table", type=Path, required=True, help="<slide>.csv, one row a label")
     args = parser.parse_args(argv)
 
-    record = evaluation.read_json(args.record)
+    record = read_json(args.record)
     try:
         width, height, mpp = record["width"], record["height"], record.get("mpp")
     except KeyError as key:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import argparse
 import json
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from chowder import localisation, methods, protocols
+from chowder import localisation, methods, protocols, tiling
 from chowder.bags import read_entry, read_index
 from chowder.files import UserError, atomic, run
 from chowder.progress import Progress
@@ -18,11 +19,10 @@ from chowder.progress import Progress
 
 def read_tiles(path: Path, coords: np.ndarray) -> tuple[np.ndarray, dict]:
     """Upper left corners (n, 2) and the grid's record; the features must belong to these very tiles."""
-    table = pq.read_table(path)
-    xy = np.stack([table["x"].to_numpy(), table["y"].to_numpy()], axis=1)
+    xy, grid, _ = tiling.read(path)
     if not np.array_equal(xy, coords):
         raise UserError(f"{path}: the tiles are not those of the feature file: embed slide {path.stem} again")
-    return xy, json.loads(table.schema.metadata[b"tiles"])
+    return xy, asdict(grid)
 
 
 def main(argv: list[str] | None = None) -> None:

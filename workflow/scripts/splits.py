@@ -6,6 +6,7 @@ import argparse
 import json
 import sys
 
+from chowder.cohort import read_rows
 from chowder import protocols
 from chowder.files import run, write_text
 
@@ -18,7 +19,7 @@ def main(argv: list[str] | None = None) -> None:
     args = parser.parse_args(argv)
 
     settings = {key: args.settings[key] for key in ("folds", "over", "seed") if key in args.settings}
-    splits = protocols.splits(protocols.read_slides(args.slides), **settings)
+    splits = protocols.splits(read_rows(args.slides), **settings)
     for name, sides in splits.items():
         print(f"{name}: {len(sides['train'])} training and {len(sides['test'])} test slides", file=sys.stderr)
     write_text(args.output, json.dumps(splits, indent=1) + "\n")

@@ -9,6 +9,7 @@ import json
 import sys
 from pathlib import Path
 
+from chowder.cohort import read_rows
 from chowder import tiling
 from chowder.files import UserError, run, write_text
 
@@ -22,8 +23,7 @@ def main(argv: list[str] | None = None) -> None:
     args = parser.parse_args(argv)
 
     settings = json.loads(args.settings)
-    with open(args.slides, newline="", encoding="utf-8") as handle:
-        splits = {row["slide"]: row["split"] for row in csv.DictReader(handle)}
+    splits = {row["slide"]: row["split"] for row in read_rows(args.slides, ("slide", "split"))}
     counts = {Path(path).stem: tiling.count(path) for path in args.tiles}
     missing, unknown = sorted(splits.keys() - counts.keys()), sorted(counts.keys() - splits.keys())
     if missing or unknown:

@@ -11,6 +11,7 @@ import json
 import sys
 import time
 
+from chowder.cohort import read_rows
 from chowder import methods, protocols
 from chowder.bags import Bags
 from chowder.files import run, write_text
@@ -38,7 +39,7 @@ def main(argv: list[str] | None = None) -> None:
     models, predictions, curves, timing = (
         protocols.outputs(given, args.method) for given in (args.models, args.predictions, args.curves, args.timing)
     )
-    labels = protocols.labels_of(protocols.read_slides(args.slides))
+    labels = protocols.labels_of(read_rows(args.slides))
     splits = protocols.read_splits(args.splits, [split for _, split in models])
     settings = dict(args.settings)
     if args.device and "training" in settings:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import csv
 import os
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -103,6 +104,33 @@ def read(
         raise UserError(f"slides table {path}: has no slides: add one row a slide")
     _check_set(path, slides)
     return slides
+
+
+def read_rows(path: str | os.PathLike, needed: Iterable[str] = REQUIRED) -> list[dict[str, str]]:
+    """Read a slides table that a rule wrote, or a stranger's: rows as text without blanks around, each slide once.
+
+    Errors: :class:`UserError` for a file that is absent or no CSV, without a column of ``needed``, without a row, or
+    with a slide that is there twice.
+    """
+    needed = tuple(needed)
+    try:
+        with open(path, newline="", encoding="utf-8-sig") as handle:
+            rows = [{key: (value or "").strip() for key, value in row.items() if key} for row in csv.DictReader(handle)]
+    except FileNotFoundError:
+        raise UserError(f"{path}: no such slides table: check its path") from None
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise UserError(f"{path}: not a CSV file ({error}): save it again as CSV in UTF-8") from None
+    if not rows:
+        raise UserError(f"{path}: no rows: it needs a header with {', '.join(needed)} and one row per slide")
+    for key in needed:
+        if key not in rows[0]:
+            raise UserError(f"{path}: no column '{key}': the header must have {', '.join(needed)}")
+    seen: set[str] = set()
+    for line, row in enumerate(rows, start=2):
+        if row["slide"] in seen:
+            raise UserError(f"{path}, line {line}: slide {row['slide']} is there twice: keep one row")
+        seen.add(row["slide"])
+    return rows
 
 
 def _slide(path: Path, line: int, row: dict, image: str, annotation: str, root: str | os.PathLike | None) -> Slide:

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from chowder.protocols import read_probabilities
 from chowder import evaluation, metrics, resampling
 from chowder.evaluation import Settings, Slide
 from chowder.files import UserError
@@ -142,7 +143,7 @@ def read_entry(
     settings: Settings,
 ) -> Entry:
     """Read one method's files. Without ``lesions`` it has no FROC. The detections themselves are not kept."""
-    found = {split: evaluation.read_predictions(path) for split, path in predictions.items()}
+    found = {split: read_probabilities(path) for split, path in predictions.items()}
     draws = None
     if any(len(one.counted) for one in lesions.values()):
         hits = evaluation.slide_hits(slides, detections, lesions, settings.froc_mode)

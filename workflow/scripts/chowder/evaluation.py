@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 
+from chowder.cohort import read_rows
 from chowder import annotations, froc, metrics, resampling
 from chowder.files import UserError, write_text
 from chowder.localisation import read_detections
@@ -74,19 +75,6 @@ class Slide:
     mpp: float | None = None
 
 
-def read_json(path: str | os.PathLike) -> dict[str, Any]:
-    """A JSON object from a file."""
-    try:
-        content = json.loads(Path(path).read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise UserError(f"{path}: no such file") from None
-    except ValueError as error:
-        raise UserError(f"{path}: not JSON ({error})") from None
-    if not isinstance(content, dict):
-        raise UserError(f"{path}: holds no JSON object")
-    return content
-
-
 def _rows(path: str | os.PathLike, needed: Iterable[str]) -> list[dict[str, str]]:
     """Rows of a CSV with a header, as text; each slide once."""
     try:
@@ -130,7 +118,7 @@ def read_slides(path: str | os.PathLike) -> dict[str, Slide]:
 
     A slide counts for the FROC unless ``froc`` says 0 or, in a table that has a test split, it is not in it.
     """
-    rows = _rows(path, ("slide", "label"))
+    rows = read_rows(path)
     has_test = any(row.get("split") == "test" for row in rows)
     found = {}
     for line, row in enumerate(rows, start=2):
@@ -148,17 +136,6 @@ def read_slides(path: str | os.PathLike) -> dict[str, Slide]:
             (int(width), int(height)) if width and height else None,
             mpp,
         )
-    return found
-
-
-def read_predictions(path: str | os.PathLike) -> dict[str, tuple[int, float]]:
-    """predictions/<...>/<split>.csv: (label, probability) by slide."""
-    found = {}
-    for line, row in enumerate(_rows(path, ("slide", "label", "probability")), start=2):
-        probability, label = _number(path, line, "probability", row["probability"]), _LABELS.get(row["label"].lower())
-        if probability is None or label is None:
-            raise UserError(f"{path}, line {line}: slide {row['slide']} needs a label (0 or 1) and a probability")
-        found[row["slide"]] = (label, probability)
     return found
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import json
 import os
 import sys
 from collections.abc import Callable, Iterator
@@ -39,6 +40,20 @@ def write_text(path: str | os.PathLike, text: str) -> None:
     """Write ``text`` (UTF-8) to ``path`` through :func:`atomic`."""
     with atomic(path) as scratch:
         scratch.write_text(text, encoding="utf-8")
+
+
+def read_json(path: str | os.PathLike) -> dict:
+    """Read a JSON object from a file.
+
+    Errors: :class:`UserError` when the file is absent, is not JSON or holds something else than an object.
+    """
+    try:
+        content = json.loads(Path(path).read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path}: cannot be read as JSON ({error}): make it again with its rule") from None
+    if not isinstance(content, dict):
+        raise UserError(f"{path}: holds a {type(content).__name__}, not an object: make it again with its rule")
+    return content
 
 
 def sha256(path: str | os.PathLike) -> str:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+import contextlib
+from collections.abc import Iterable, Mapping, Sequence, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -10,20 +11,6 @@ import numpy as np
 from chowder import seeds
 from chowder.files import UserError, write_text
 from chowder.methods import UNDERTRAINED_ADVICE
-
-
-def read_slides(path: str | Path) -> list[dict[str, str]]:
-    """Rows of a slides table (CSV with at least ``slide`` and ``label``)."""
-    import csv
-
-    try:
-        with Path(path).open(newline="", encoding="utf-8") as handle:
-            rows = list(csv.DictReader(handle))
-    except FileNotFoundError:
-        raise UserError(f"{path}: no such slides table") from None
-    if not rows or not {"slide", "label"} <= set(rows[0]):
-        raise UserError(f"{path}: a slides table needs the columns slide and label and at least one row")
-    return rows
 
 
 def labels_of(rows: Iterable[Mapping[str, object]]) -> dict[str, int]:
@@ -226,14 +213,44 @@ def write_predictions(
 
 def read_predictions(path: str | Path) -> tuple[list[str], np.ndarray, np.ndarray]:
     """Slides, labels (n,) and member probabilities (n, E) of a predictions CSV."""
+    with _reading(path) as rows:
+        columns = [key for key in rows[0] if key.startswith("member_")]
+        labels = np.array([int(row["label"]) for row in rows])
+        return [row["slide"] for row in rows], labels, np.array([[float(row[c]) for c in columns] for row in rows])
+
+
+def read_probabilities(path: str | Path) -> dict[str, tuple[int, float]]:
+    """Label and probability (the mean over the members, as written) by slide of a predictions CSV."""
+    found: dict[str, tuple[int, float]] = {}
+    with _reading(path) as rows:
+        absent = [key for key in ("slide", "label", "probability") if key not in rows[0]]
+        if absent:
+            raise UserError(f"{path}: no column '{absent[0]}': train the method again")
+        for line, row in enumerate(rows, start=2):
+            for key, fine in (("label", row["label"] in ("0", "1")), ("probability", _is_number(row["probability"]))):
+                if not fine:
+                    raise UserError(f"{path}, line {line}: {key} is '{row[key]}': train the method again")
+            if row["slide"] in found:
+                raise UserError(f"{path}, line {line}: slide {row['slide']} is there twice: train the method again")
+            found[row["slide"]] = (int(row["label"]), float(row["probability"]))
+    return found
+
+
+def _is_number(text: str) -> bool:
+    try:
+        return bool(np.isfinite(float(text)))
+    except (TypeError, ValueError):
+        return False
+
+
+@contextlib.contextmanager
+def _reading(path: str | Path) -> Iterator[list[dict[str, str]]]:
+    """Rows of a predictions CSV; what goes wrong inside becomes one line that names the file."""
     import csv
 
     try:
         with Path(path).open(newline="", encoding="utf-8") as handle:
-            rows = list(csv.DictReader(handle))
-        columns = [key for key in rows[0] if key.startswith("member_")]
-        labels = np.array([int(row["label"]) for row in rows])
-        return [row["slide"] for row in rows], labels, np.array([[float(row[c]) for c in columns] for row in rows])
+            yield list(csv.DictReader(handle))
     except FileNotFoundError:
         raise UserError(f"{path}: no such predictions file: train the method first") from None
     except (IndexError, KeyError, ValueError, TypeError) as error:

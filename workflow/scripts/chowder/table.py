@@ -17,7 +17,7 @@ from typing import Any
 import pandas as pd
 
 from chowder import paper
-from chowder.files import UserError
+from chowder.files import UserError, read_json
 from chowder.methods import UNDERTRAINED_ADVICE
 
 RATES = ("0.25", "0.5", "1", "2", "4", "8")
@@ -67,17 +67,6 @@ class Benchmark:
         best = set(group.index[group == group.max()])
         rows = rows[(rows["method"] == method) & rows["against"].isin(best)]
         return None if rows.empty else rows.iloc[0]
-
-
-def read_json(path: str | Path) -> dict:
-    """A JSON object from a file."""
-    try:
-        content = json.loads(Path(path).read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise UserError(f"{path}: cannot be read as JSON ({error}); make it again with its rule") from None
-    if not isinstance(content, dict):
-        raise UserError(f"{path}: holds a {type(content).__name__}, not an object; make it again with its rule")
-    return content
 
 
 def _number(value: Any) -> float:
