@@ -31,12 +31,13 @@ def prepare(folder: Path, tiles: int, encoders: list[str]) -> dict:
     import torchvision
 
     from bench_reading import make
-    from chowder import slides, tiling
+    from chowder.slides import describe, tile_table
+    from chowder.slides import grid as tiling
 
     make(folder / "slide.tif")
-    grid = tiling.grid(slides.describe(folder / "slide.tif"), 224, 0.5, "target")
+    grid = tiling.grid(describe.describe(folder / "slide.tif"), 224, 0.5, "target")
     table, _ = tiling.tissue_tiles(np.ones((160, 160), bool), (102.4, 102.4), grid)
-    tiling.write(folder / "slide.parquet", table.slice(0, tiles), grid, "slide")
+    tile_table.write(folder / "slide.parquet", table.slice(0, tiles), grid, "slide")
     weights = {}
     for name in encoders:
         if name.startswith("resnet"):
@@ -51,17 +52,18 @@ def ours(pipe, folder: str, name: str, weights: str | None, threads: int, batch:
     machine.keep_freed_memory()
     import torch
 
-    from chowder import encoders, features
+    from chowder.features import embedding, identity
+    from chowder.features.encoders import registry
 
     torch.set_num_threads(threads)
-    encoder = encoders.load(name, weights)
-    item = features.Item("slide", f"{folder}/slide.tif", f"{folder}/slide.parquet")
+    encoder = registry.load(name, weights)
+    item = identity.Item("slide", f"{folder}/slide.tif", f"{folder}/slide.parquet")
     sys.stderr = open(os.devnull, "w")  # noqa: SIM115
     while pipe.recv():
         for path in Path(folder).glob("scratch/*.h5"):
             path.unlink()
         start = time.perf_counter()
-        features.embed_shard([item], encoder, f"{folder}/scratch", batch, threads)
+        embedding.embed_shard([item], encoder, f"{folder}/scratch", batch, threads)
         pipe.send(time.perf_counter() - start)
 
 
@@ -74,11 +76,13 @@ def encoder_alone(pipe, folder: str, name: str, weights: str | None, threads: in
     import numpy as np
     import torch
 
-    from chowder import encoders, slides, tiling
+    from chowder.features.encoders import registry
+    from chowder.slides import tile_table
+    from chowder.slides.reader import Reader
 
-    encoder = encoders.load(name, weights)
-    xy, grid, _ = tiling.read(f"{folder}/slide.parquet")
-    with slides.Reader(f"{folder}/slide.tif") as reader:
+    encoder = registry.load(name, weights)
+    xy, grid, _ = tile_table.read(f"{folder}/slide.parquet")
+    with Reader(f"{folder}/slide.tif") as reader:
         images = torch.from_numpy(np.stack(list(reader.tiles(xy, grid))))
     torch.set_num_threads(1 if encoder.device.type == "cpu" else threads)
     pool = ThreadPoolExecutor(threads if encoder.device.type == "cpu" else 1)
@@ -98,9 +102,9 @@ def plain(pipe, folder: str, name: str, weights: str | None, threads: int, batch
     import torch
     import torchvision
 
-    from chowder import tiling
+    from chowder.slides import tile_table
 
-    xy, grid, _ = tiling.read(f"{folder}/slide.parquet")
+    xy, grid, _ = tile_table.read(f"{folder}/slide.parquet")
     if weights:
         model = getattr(torchvision.models, name)()
         model.load_state_dict(torch.load(weights, weights_only=True))

@@ -1,4 +1,5 @@
-"""Download throughput over loopback: chowder.fetch (md5 in the same pass, fsync) beside plain curl, on the same file.
+"""Download throughput over loopback: chowder.data.download.client (md5 in the same pass, fsync) beside plain curl, on
+the same file.
 
     python bench/bench_fetch.py [--megabytes 300] [--repeats 7] [--output bench/fetch.csv]
 
@@ -69,7 +70,8 @@ def main() -> None:
         return serve(args.serve)
     sys.path.insert(0, str(SCRIPTS))
     os.environ["NO_PROXY"] = "127.0.0.1"
-    from chowder.fetch import Settings, fetch
+    from chowder.data.download.client import fetch
+    from chowder.data.download.transfer import Settings
 
     curl, folder = shutil.which("curl"), Path(tempfile.mkdtemp())
     big, out = folder / "big.bin", folder / "out.bin"

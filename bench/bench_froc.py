@@ -21,7 +21,9 @@ for folder in ("workflow/scripts", "tests", "tests/unit"):
 
 import froc_reference as plain  # noqa: E402
 
-from chowder import annotations, froc, resampling  # noqa: E402
+from chowder.data.annotations import read_asap, tumor_mask  # noqa: E402
+from chowder.evaluation import froc, resampling  # noqa: E402
+from chowder.evaluation.lesions import label_lesions  # noqa: E402
 from shared_data import SHARED  # noqa: E402
 
 SLIDES, TUMOUR = 129, 49
@@ -55,7 +57,7 @@ def main(argv: list[str] | None = None) -> None:
     rng = np.random.default_rng(1802)
     print(f"{platform.processor() or platform.machine()}, Python {platform.python_version()}, numpy {np.__version__}\n")
 
-    lesions = [froc.label_lesions(discs(rng)) if index < TUMOUR else None for index in range(SLIDES)]
+    lesions = [label_lesions(discs(rng)) if index < TUMOUR else None for index in range(SLIDES)]
     tables = [
         np.column_stack([rng.random(args.detections), *rng.integers(0, 1200 * 32, (2, args.detections))]).astype(float)
         for _ in range(SLIDES)
@@ -97,13 +99,13 @@ def main(argv: list[str] | None = None) -> None:
 
     print("\nmasks\n| annotation | read, s | level-5 mask, s | lesions labelled, s |\n|---|---|---|---|")
     for path in sorted((SHARED / "camelyon16" / "annotations").glob("*.xml")) if SHARED else []:
-        outlines = annotations.read_asap(path)
+        outlines = read_asap(path)
         width, height = (int(side) + 3200 for side in outlines.tumor.bounds[2:])
-        mask = annotations.tumor_mask(outlines, width, height)
+        mask = tumor_mask(outlines, width, height)
         times = [
-            clock(lambda path=path: annotations.read_asap(path)),
-            clock(lambda o=outlines, w=width, h=height: annotations.tumor_mask(o, w, h)),
-            clock(lambda mask=mask: froc.label_lesions(mask)),
+            clock(lambda path=path: read_asap(path)),
+            clock(lambda o=outlines, w=width, h=height: tumor_mask(o, w, h)),
+            clock(lambda mask=mask: label_lesions(mask)),
         ]
         print(f"| {path.stem} | " + " | ".join(f"{value:.3f}" for value in times) + " |")
 

@@ -17,7 +17,7 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "workflow" / "scripts"))
 
-from chowder import bags, features, integrity
+from chowder.features import bags, feature_file, integrity
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -31,8 +31,8 @@ def main(argv: list[str] | None = None) -> None:
         paths = [Path(folder) / f"s{number}.h5" for number in range(args.slides)]
         for path in paths:
             values = np.abs(rng.normal(0, 0.5, (args.tiles, 2048)))
-            features.write(path, values, rng.integers(0, 99_999, (args.tiles, 2)), {"slide": path.stem})
-        record, _ = features.index(paths, folder)
+            feature_file.write(path, values, rng.integers(0, 99_999, (args.tiles, 2)), {"slide": path.stem})
+        record, _ = feature_file.index(paths, folder)
         index, entries, dim = Path(folder) / "index.json", record["slides"], record["dim"]
         out = np.zeros((args.tiles, dim), np.float16)
         plain = [{key: entry[key] for key in ("slide", "file", "tiles")} for entry in entries]

@@ -21,7 +21,7 @@ sys.path.insert(0, str(ROOT / "workflow" / "scripts"))
 
 from scipy import stats  # noqa: E402
 
-from chowder import comparisons, froc, metrics, resampling  # noqa: E402
+from chowder.evaluation import comparisons, froc, resampling, roc  # noqa: E402
 
 Z = 1.959963984540054
 CAMELYON, SMALL = (49, 80), (15, 20)
@@ -37,8 +37,8 @@ def auc_row(truth: float, sizes: tuple[int, int], draws: int, resamples: int) ->
     held = np.zeros(3)
     for draw in range(draws):
         labels, scores = binormal(np.random.default_rng(draw), truth, *sizes)
-        sample = metrics.bootstrap_auc(labels, scores, resamples, draw)
-        limits = [(sample.low, sample.high), metrics.delong_interval(labels, scores)]
+        sample = roc.bootstrap_auc(labels, scores, resamples, draw)
+        limits = [(sample.low, sample.high), roc.delong_interval(labels, scores)]
         limits.append(tuple(np.quantile(sample.values, [0.025, 0.975])))
         held += [low <= truth <= high for low, high in limits]
     return (held / draws).tolist()
@@ -139,7 +139,7 @@ def delong_row(truths: tuple[float, float], sizes: tuple[int, int], folds: int, 
             shared, shifts = rng.normal(size=len(labels)), math.sqrt(2) * stats.norm.ppf(truths)
             scores = [labels * shift + (shared + rng.normal(size=len(labels))) / math.sqrt(2) for shift in shifts]
             parts.append((labels, *scores))
-        result = metrics.delong_folds(parts)
+        result = roc.delong_folds(parts)
         rejected += result.p < 0.05
         held += result.low <= truths[0] - truths[1] <= result.high
     return [rejected / draws, held / draws]
@@ -153,9 +153,9 @@ def family_row(methods: int, draws: int) -> list[float]:
         labels, base = binormal(rng, 0.858, *CAMELYON)
         noise = rng.normal(size=(methods, len(labels)))
         scores = base + noise
-        values = [metrics.auc(labels, row) for row in scores]
+        values = [roc.auc(labels, row) for row in scores]
         best = int(np.argmax(values))
-        p = [metrics.delong_test(labels, scores[i], scores[best]).p for i in range(methods) if i != best]
+        p = [roc.delong_test(labels, scores[i], scores[best]).p for i in range(methods) if i != best]
         told += [min(p) < 0.05, min(comparisons.holm(p)) < 0.05]
     return (told / draws).tolist()
 
@@ -167,7 +167,7 @@ def candidates(lesions: np.ndarray, hit: np.ndarray, resamples: int, rng: np.ran
     weights = rng.multinomial(len(lesions), np.full(len(lesions), 1 / len(lesions)), size=resamples)
     some = weights @ lesions > 0
     values = (weights @ hit)[some] / (weights @ lesions)[some]
-    tail = metrics.expanded_tail(0.95, units)
+    tail = roc.expanded_tail(0.95, units)
     limits = {"percentile": np.quantile(values, [0.025, 0.975]), "expanded": np.quantile(values, [tail, 1 - tail])}
     spread = values.var() * units / (units - 1)
     known = 0 < share < 1 and spread > 0
@@ -175,17 +175,17 @@ def candidates(lesions: np.ndarray, hit: np.ndarray, resamples: int, rng: np.ran
     number *= (Z / stats.t.ppf(0.975, units - 1)) ** 2
     centre = (share + Z**2 / (2 * number)) / (1 + Z**2 / number)
     half = Z / (1 + Z**2 / number) * math.sqrt(share * (1 - share) / number + Z**2 / (4 * number**2))
-    limits["Wilson, effective number"] = metrics.holding(share, centre - half, centre + half)
+    limits["Wilson, effective number"] = roc.holding(share, centre - half, centre + half)
     good, bad = share * number, (1 - share) * number
     exact = stats.beta.ppf(0.025, good, bad + 1), stats.beta.ppf(0.975, good + 1, bad)
-    limits["exact, effective number"] = metrics.holding(share, *np.nan_to_num(exact, nan=share))
+    limits["exact, effective number"] = roc.holding(share, *np.nan_to_num(exact, nan=share))
     drawn, two = rng.standard_exponential((resamples, len(lesions))), rng.standard_gamma(0.5, (resamples, 2))
     for name, each in (("Bayesian, imagined slides", size), ("Bayesian, imagined lesions", 1.0)):
         values = (drawn @ hit + two[:, 0] * each) / (drawn @ lesions + two.sum(axis=1) * each)
-        limits[name] = metrics.holding(share, *np.quantile(values, [0.025, 0.975]))
+        limits[name] = roc.holding(share, *np.quantile(values, [0.025, 0.975]))
         if each == size:
             wide = stats.norm.cdf(stats.t.ppf(0.025, units - 1) * math.sqrt((units + 1) / (units - 1)))
-            limits[f"{name}, expanded"] = metrics.holding(share, *np.quantile(values, [wide, 1 - wide]))
+            limits[f"{name}, expanded"] = roc.holding(share, *np.quantile(values, [wide, 1 - wide]))
     return limits
 
 

@@ -25,12 +25,13 @@ sys.path[:0] = [str(REPOSITORY / "workflow" / "scripts")]
 
 import torch  # noqa: E402
 
-from chowder.cohort import read_rows  # noqa: E402
-from chowder.bags import Bags  # noqa: E402
-from chowder.baselines import MaxPool, MeanPool  # noqa: E402
-from chowder.calibration import Evidence, selected  # noqa: E402
-from chowder.protocols import rank_auc  # noqa: E402
-from chowder.training import Chowder, Weldon, _Store, fit_many  # noqa: E402
+from chowder.data.cohort import read_rows  # noqa: E402
+from chowder.features.bags import Bags  # noqa: E402
+from chowder.models.calibration import Evidence, selected  # noqa: E402
+from chowder.models.estimators import Chowder, Weldon, fit_many  # noqa: E402
+from chowder.models.pooled import MaxPool, MeanPool  # noqa: E402
+from chowder.models.scorer import FeatureStore  # noqa: E402
+from chowder.models.splits import rank_auc  # noqa: E402
 
 SIGNALS = ("few", "one", "distract", "opposite", "negative", "two-sided", "two kinds", "diffuse")
 RECTIFIED = ("few", "distract", "negative", "two-sided", "two kinds")
@@ -118,7 +119,7 @@ class Trained:
 
     def __init__(self, estimator, train: Bags):
         self.estimator, self.model = estimator, estimator.model_
-        store = _Store(train, torch.device("cpu"), "fp32", 1)
+        store = FeatureStore(train, torch.device("cpu"), "fp32", 1)
         parts = list(selected(self.model, store))
         self.values = torch.cat([values for values, _ in parts], dim=1).detach()  # (E, S, J, 2R)
         scores = torch.cat([scores for _, scores in parts], dim=1).detach().double()
@@ -317,11 +318,14 @@ def held_out(results: Path, encoder: str, epochs: int, names: list[str], outline
     import pandas as pd
     import pyarrow.parquet as pq
 
-    from chowder import annotations, figures, methods, protocols
-    from chowder.bags import read_entry, read_index
+    from chowder.data import annotations
+    from chowder.features.bags import read_entry, read_index
+    from chowder.models import build, splits
+    from chowder.models import names as methods
+    from chowder.report.figures import gallery
 
-    labels = protocols.labels_of(read_rows(results / "slides.csv"))
-    split = protocols.read_splits(results / "splits.json", ["competition"])["competition"]
+    labels = splits.labels_of(read_rows(results / "slides.csv"))
+    split = splits.read_splits(results / "splits.json", ["competition"])["competition"]
     index = results / "features" / encoder / "index.json"
     train = Bags.from_index(index, results / "tiles" / "summary.csv", split["train"], dataset=results.name)
     entries = read_index(index)[1]
@@ -330,14 +334,14 @@ def held_out(results: Path, encoder: str, epochs: int, names: list[str], outline
         table = pq.read_table(results / "tiles" / f"{slide}.parquet")
         extent = json.loads(table.schema.metadata[b"tiles"])["extent"]
         path = next(path / f"{slide}.xml" for path in (results / "annotations", outlines) if path.is_dir())
-        marks = figures.in_lesion(table.to_pandas(), annotations.read_asap(path).tumor, extent)["in_lesion"].to_numpy()
+        marks = gallery.in_lesion(table.to_pandas(), annotations.read_asap(path).tumor, extent)["in_lesion"].to_numpy()
         entry = entries[slide]
         features, _ = read_entry(index, entry, train.dim)
         tiles[slide] = features, marks
     settings = {"training": {"epochs": epochs}}
     rows = []
     for name in names:
-        (model,) = methods.fit(
+        (model,) = build.fit(
             [methods.parse(name)], train, [labels[s] for s in train.names], settings, (results.name, "competition")
         )
         trained = Trained(model, train)

@@ -27,7 +27,9 @@ import openslide  # noqa: E402
 import pyvips  # noqa: E402
 from PIL import Image  # noqa: E402
 
-from chowder import slides, tiling  # noqa: E402
+from chowder.slides import describe  # noqa: E402
+from chowder.slides import grid as tiling  # noqa: E402
+from chowder.slides.reader import Reader  # noqa: E402
 from shared_data import SHARED  # noqa: E402
 
 SIZE = 224
@@ -47,7 +49,7 @@ def make(path: Path) -> None:
 
 def ours(path: str, grid: tiling.Grid, places: list[tuple[int, int]]) -> None:
     xy = np.rint(np.array(places) * grid.extent).astype(int)
-    with slides.Reader(path) as reader:
+    with Reader(path) as reader:
         for tile in reader.tiles(xy, grid):
             assert tile.shape == (SIZE, SIZE, 3)
 
@@ -108,7 +110,7 @@ def main() -> None:
         path = args.slide or str(Path(folder) / "slide.tif")
         if not args.slide:
             make(Path(path))
-        info = slides.describe(path)
+        info = describe.describe(path)
         print("| reading 224-px tiles | tiles/s | range | tiles/s of processor time | times OpenSlide |")
         print("|---|---|---|---|---|")
         for title, resample in (("as the level is", "level"), ("resampled to 0.5 um/px", "target")):

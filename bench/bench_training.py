@@ -28,9 +28,11 @@ sys.path[:0] = [str(REPOSITORY / "workflow" / "scripts"), str(REPOSITORY / "test
 import torch  # noqa: E402
 from reference_models import PlainNetwork, train_plain  # noqa: E402
 
-from chowder import methods, protocols, seeds  # noqa: E402
-from chowder.bags import Bags  # noqa: E402
-from chowder.training import Chowder  # noqa: E402
+from chowder import seeds  # noqa: E402
+from chowder.features.bags import Bags  # noqa: E402
+from chowder.models import build, names  # noqa: E402
+from chowder.models import splits as protocols  # noqa: E402
+from chowder.models.estimators import Chowder  # noqa: E402
 
 BASELINES = ["meanpool", "maxpool"]
 ENSEMBLES = [f"weldon_r{r}" for r in (1, 10, 100, 300)] + [f"chowder_r{r}" for r in (1, 5, 10, 100, 300)]
@@ -135,7 +137,7 @@ def table_one(bags: Bags, rows: list[dict[str, str]], args: argparse.Namespace) 
         steps += args.epochs * -(-len(y) // 10)
         groups = [[name] for name in BASELINES + ENSEMBLES] if args.separate else [BASELINES + ENSEMBLES]
         for group in groups:
-            fitted = methods.fit([methods.parse(name) for name in group], train, y, settings, ("bench", split))
+            fitted = build.fit([names.parse(name) for name in group], train, y, settings, ("bench", split))
             for name, estimator in zip(group, fitted, strict=True):
                 before = time.perf_counter()
                 estimator.predict(test)
@@ -143,7 +145,7 @@ def table_one(bags: Bags, rows: list[dict[str, str]], args: argparse.Namespace) 
     total = time.perf_counter() - started
     print(f"\nTable 1, {len(splits)} splits, E = {args.members}, {args.epochs} epochs      s")
     for name, value in seconds.items():
-        print(f"{methods.label(name):<40} {value:9.1f}")
+        print(f"{names.label(name):<40} {value:9.1f}")
     print(f"{'all (wall clock)':<40} {total:9.1f}  = {total / 60:.1f} min")
     return {"seconds": seconds, "total_seconds": total, "steps": steps}
 

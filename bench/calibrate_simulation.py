@@ -180,12 +180,12 @@ def tile_auc(rows: pd.DataFrame, found: dict[str, dict], name: str) -> float:
 
 def simulated(rows: pd.DataFrame, folder: Path, seed: int) -> pd.DataFrame:
     """Simulate the slides of a cohort table; returns it with image and annotation paths."""
-    from chowder import simulate
+    from chowder.data.simulation import render
 
     out = []
     for row in rows.to_dict("records"):
         image, annotation = folder / f"{row['slide']}.tif", folder / f"{row['slide']}.xml"
-        facts = simulate.simulate_slide(row["slide"], row["class"], row["center"], seed, image, annotation)
+        facts = render.simulate_slide(row["slide"], row["class"], row["center"], seed, image, annotation)
         out.append({**row, **facts, "image": str(image), "annotation": str(annotation) if row["label"] else ""})
     return pd.DataFrame(out)
 
@@ -287,11 +287,11 @@ def main(argv: list[str] | None = None) -> None:
     os.environ.setdefault("VIPS_CONCURRENCY", "1")
     import torch
 
-    from chowder import simulate
+    from chowder.data.simulation import layout
 
     torch.set_num_threads(1)
     model = encoder()
-    table = pd.DataFrame(simulate.cohort(seed=options.seed))
+    table = pd.DataFrame(layout.cohort(seed=options.seed))
     if not options.cohort:
         tumour, normal = table[(table.label == 1) & (table["class"] != "itc")], table[table.label == 0]
         table = pd.concat([tumour[:6], normal[:4]])

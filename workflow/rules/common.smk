@@ -42,9 +42,12 @@ WORKFLOW = own_folder()
 PROGRAMS = WORKFLOW / "scripts"
 sys.path.insert(0, str(PROGRAMS.resolve()))
 
-from chowder import cohort, fingerprint, machine, methods, shards
-from chowder import settings as config_check
+from chowder import fingerprint, machine
+from chowder.data import cohort
+from chowder.features import shards
 from chowder.files import UserError
+from chowder.models import names as methods
+from chowder import settings as config_check
 
 machine.this_python_first()
 

@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pandas as pd
 
-from chowder import table
+from chowder import files
 from chowder.files import run, write_text
+from chowder.report.table import entry, html, latex, markdown, rows, significance
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -33,23 +34,23 @@ def main(argv: list[str] | None = None) -> None:
     names = args.entries or [":".join(path.parts[-3:-1]) for path in args.auc]
     entries = []
     for name, auc, froc, timing in zip(
-        table.matched(names, len(args.auc), "--entries"),
+        files.matched(names, len(args.auc), "--entries"),
         args.auc,
-        table.matched(args.froc, len(args.auc), "--froc"),
-        table.matched(args.timing, len(args.auc), "--timing"),
+        files.matched(args.froc, len(args.auc), "--froc"),
+        files.matched(args.timing, len(args.auc), "--timing"),
         strict=True,
     ):
         # The encoder's own name may hold a colon (timm:...), a method's never does.
         encoder, _, method = name.rpartition(":")
-        entries.append(table.method_entry(auc, froc, timing, encoder=encoder, method=method, settings=args.settings))
+        entries.append(entry.method_entry(auc, froc, timing, encoder=encoder, method=method, settings=args.settings))
     slides = pd.read_csv(args.slides, dtype={"slide": str}) if args.slides else None
     summary = pd.read_csv(args.summary, dtype={"slide": str}) if args.summary else None
-    bench = table.build(entries, slides, summary, args.settings, table.read_tests(args.tests))
+    bench = rows.build(entries, slides, summary, args.settings, significance.read_tests(args.tests))
     for path, render in (
-        (args.csv, table.to_csv),
-        (args.markdown, table.to_markdown),
-        (args.latex, table.to_latex),
-        (args.html, table.to_html),
+        (args.csv, rows.to_csv),
+        (args.markdown, markdown.to_markdown),
+        (args.latex, latex.to_latex),
+        (args.html, html.to_html),
     ):
         if path:
             write_text(path, render(bench))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 
-from chowder import camelyon16
+from chowder.data import camelyon16
 from chowder.files import UserError, run, write_text
 
 

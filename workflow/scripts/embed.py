@@ -40,11 +40,12 @@ def main(argv: list[str] | None = None) -> None:
     machine.keep_freed_memory()
     import torch
 
-    from chowder import encoders, features, integrity
+    from chowder.features import embedding, identity, integrity
+    from chowder.features.encoders import registry
 
     torch.set_num_threads(args.threads)
     settings = json.loads(args.settings)
-    encoder = encoders.load(
+    encoder = registry.load(
         args.encoder,
         weights=settings.get("weights", {}).get(args.encoder),
         device=args.device,
@@ -53,10 +54,10 @@ def main(argv: list[str] | None = None) -> None:
         compile=settings["compile"],
     )
     items = [
-        features.Item(slide, image, tiles, None if mpp == "file" else float(mpp))
+        identity.Item(slide, image, tiles, None if mpp == "file" else float(mpp))
         for slide, image, tiles, mpp in zip(args.slides, args.images, args.tiles, spacings, strict=True)
     ]
-    made = features.embed_shard(items, encoder, args.store, args.batch, args.threads)
+    made = embedding.embed_shard(items, encoder, args.store, args.batch, args.threads)
     for slide, path in made.items():  # the same slide as it was before a change
         for stale in args.store.glob(f"{glob.escape(slide)}.{'[0-9a-f]' * 16}.*"):
             if stale.stem != path.stem:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import argparse
 import json
 
-from chowder import protocols
 from chowder.files import run, write_text
+from chowder.models import predictions, splits
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -16,9 +16,9 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--output", required=True, help="CSV: members, subsets, auc, low, high, sd")
     args = parser.parse_args(argv)
 
-    _, labels, members = protocols.read_predictions(args.predictions)
+    _, labels, members = predictions.read_predictions(args.predictions)
     settings = {k: args.settings[k] for k in ("sizes", "repeats", "confidence", "seed") if k in args.settings}
-    rows = protocols.ensemble_curve(labels, members, **settings)
+    rows = splits.ensemble_curve(labels, members, **settings)
     lines = ["members,subsets,auc,low,high,sd"]
     for row in rows:
         numbers = ",".join(f"{row[key]:.6f}" for key in ("auc", "low", "high", "sd"))

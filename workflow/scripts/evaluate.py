@@ -7,8 +7,9 @@ import json
 import sys
 from pathlib import Path
 
-from chowder import evaluation, protocols
+from chowder.evaluation import reports, tables
 from chowder.files import UserError, run
+from chowder.models.predictions import read_probabilities
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -31,21 +32,21 @@ def main(argv: list[str] | None = None) -> None:
     pairs = dict(text.partition("=")[::2] for text in args.predictions)
     if not all(pairs.values()):
         raise UserError("--predictions: write split=file, as in competition=predictions/competition.csv")
-    slides = evaluation.read_slides(args.slides)
-    settings = evaluation.Settings.of(args.settings)
-    predictions = {split: protocols.read_probabilities(path) for split, path in pairs.items()}
-    auc, roc_rows = evaluation.auc_report(predictions, slides, settings)
+    slides = tables.read_slides(args.slides)
+    settings = reports.Settings.of(args.settings)
+    predictions = {split: read_probabilities(path) for split, path in pairs.items()}
+    auc, roc_rows = reports.auc_report(predictions, slides, settings)
     by_stem = [{path.stem: path for path in paths} for paths in (args.detections, args.lesions)]
-    froc, froc_rows, lesion_rows = evaluation.froc_report(slides, *by_stem, settings)
+    froc, froc_rows, lesion_rows = reports.froc_report(slides, *by_stem, settings)
 
     about = {"method": args.method, "settings": settings.record()}
-    members = max(evaluation.count_members(path) for path in pairs.values())
-    evaluation.write_json(args.auc, about | {"ensemble": members} | auc)
-    evaluation.write_json(args.froc, about | froc)
-    evaluation.write_table(args.roc_curve, roc_rows, evaluation.ROC_COLUMNS)
-    evaluation.write_table(args.froc_curve, froc_rows, evaluation.FROC_COLUMNS)
-    evaluation.write_table(args.lesion_table, lesion_rows, evaluation.LESION_COLUMNS)
-    for line in evaluation.summary(args.method, auc, froc):
+    members = max(tables.count_members(path) for path in pairs.values())
+    tables.write_json(args.auc, about | {"ensemble": members} | auc)
+    tables.write_json(args.froc, about | froc)
+    tables.write_table(args.roc_curve, roc_rows, reports.ROC_COLUMNS)
+    tables.write_table(args.froc_curve, froc_rows, reports.FROC_COLUMNS)
+    tables.write_table(args.lesion_table, lesion_rows, reports.LESION_COLUMNS)
+    for line in reports.summary(args.method, auc, froc):
         print(line, file=sys.stderr)
 
 

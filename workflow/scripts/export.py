@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import argparse
-import json
 from pathlib import Path
 
 import numpy as np
 import pyarrow.parquet as pq
 
-from chowder import annotations, tiling
+from chowder.data.annotations import write_asap
 from chowder.files import UserError, run
+from chowder.report import export
+from chowder.slides import tile_table
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -27,13 +28,13 @@ def main(argv: list[str] | None = None) -> None:
     missing = {"x", "y", "score"} - set(table.column_names)
     if missing:
         raise UserError(f"{args.scores}: no column {', '.join(sorted(missing))}: make it again with localise.py")
-    _, grid, _ = tiling.read(args.tiles)
+    _, grid, _ = tile_table.read(args.tiles)
     xy = np.column_stack([table["x"].to_numpy(), table["y"].to_numpy()])
     scores = table["score"].to_numpy()
-    annotations.write_geojson(args.geojson, annotations.tiles_geojson(xy, scores, grid.extent))
+    export.write_geojson(args.geojson, export.tiles_geojson(xy, scores, grid.extent))
     best = np.argsort(-scores, kind="stable")[: max(args.top, 0)]
-    outlines = annotations.tile_outlines(xy[best], scores[best], grid.extent)
-    annotations.write_asap(args.xml, outlines, {"Detection": "#c81e1e"})
+    outlines = export.tile_outlines(xy[best], scores[best], grid.extent)
+    write_asap(args.xml, outlines, {"Detection": "#c81e1e"})
 
 
 if __name__ == "__main__":

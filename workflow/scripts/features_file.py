@@ -9,7 +9,7 @@ import argparse
 import os
 from pathlib import Path
 
-from chowder import integrity
+from chowder.features import integrity
 from chowder.files import UserError, atomic, run, sha256
 
 

@@ -1,12 +1,14 @@
-"""Fetch one file: continued where it stopped, verified, and named only when it is whole (library: chowder.fetch)."""
+"""Fetch one file: continued where it stopped, verified, and named only when it is whole (library:
+chowder.data.download.client).
+"""
 
 from __future__ import annotations
 
 import argparse
 import json
 
-from chowder import camelyon16
-from chowder.fetch import fetch
+from chowder.data import camelyon16
+from chowder.data.download.client import fetch
 from chowder.files import UserError, run
 
 

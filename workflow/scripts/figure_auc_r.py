@@ -6,12 +6,14 @@ from pathlib import Path
 
 import pandas as pd
 
-from chowder import figures, table
+from chowder import files
 from chowder.files import run
+from chowder.report.figures import experiments, style
+from chowder.report.table import entry
 
 
 def main(argv: list[str] | None = None) -> None:
-    parser = figures.options(__doc__)
+    parser = style.options(__doc__)
     parser.add_argument("--methods", nargs="+", required=True, help="names, in the order of the files")
     parser.add_argument(
         "--auc", type=Path, nargs="+", required=True, help="metrics/<encoder>/<method>/auc.json of each"
@@ -19,10 +21,10 @@ def main(argv: list[str] | None = None) -> None:
     args = parser.parse_args(argv)
 
     rows = []
-    for method, path in zip(args.methods, table.matched(args.auc, len(args.methods), "--auc"), strict=True):
+    for method, path in zip(args.methods, files.matched(args.auc, len(args.methods), "--auc"), strict=True):
         encoder = path.resolve().parts[-3]
-        rows.append(table.method_entry(path, None, None, encoder=encoder, method=method, settings=args.settings)[0])
-    figures.save(*figures.auc_against_r(pd.DataFrame(rows)), args.output_stem, figures.About.of(args.settings))
+        rows.append(entry.method_entry(path, None, None, encoder=encoder, method=method, settings=args.settings)[0])
+    style.save(*experiments.auc_against_r(pd.DataFrame(rows)), args.output_stem, style.About.of(args.settings))
 
 
 if __name__ == "__main__":

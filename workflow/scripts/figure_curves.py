@@ -6,8 +6,10 @@ from pathlib import Path
 
 import pandas as pd
 
-from chowder import figures, table
-from chowder.files import run, read_json
+from chowder import files
+from chowder.files import read_json, run
+from chowder.report.figures import curves, style
+from chowder.report.table import entry
 
 
 def sensitivity_limits(method: str, part: dict) -> list[dict]:
@@ -21,7 +23,7 @@ def sensitivity_limits(method: str, part: dict) -> list[dict]:
 
 
 def main(argv: list[str] | None = None) -> None:
-    parser = figures.options(__doc__)
+    parser = style.options(__doc__)
     parser.add_argument("--methods", nargs="+", required=True, help="names, in the order of the files")
     parser.add_argument("--auc", type=Path, nargs="+", required=True, help="auc.json of each")
     parser.add_argument("--froc", type=Path, nargs="*", default=[], help="froc.json of each")
@@ -32,21 +34,21 @@ def main(argv: list[str] | None = None) -> None:
     rows, infos, roc, froc, limits = [], [], [], [], []
     for method, auc, score, left, right in zip(
         args.methods,
-        table.matched(args.auc, len(args.methods), "--auc"),
-        table.matched(args.froc, len(args.methods), "--froc"),
-        table.matched(args.roc_curves, len(args.methods), "--roc-curves"),
-        table.matched(args.froc_curves, len(args.methods), "--froc-curves"),
+        files.matched(args.auc, len(args.methods), "--auc"),
+        files.matched(args.froc, len(args.methods), "--froc"),
+        files.matched(args.roc_curves, len(args.methods), "--roc-curves"),
+        files.matched(args.froc_curves, len(args.methods), "--froc-curves"),
         strict=True,
     ):
-        row, info = table.method_entry(auc, score, None, encoder="", method=method, settings=args.settings)
+        row, info = entry.method_entry(auc, score, None, encoder="", method=method, settings=args.settings)
         rows.append(row)
         infos.append(info)
-        roc.append(figures.read_csv(left).assign(method=method))
+        roc.append(style.read_csv(left).assign(method=method))
         limits += sensitivity_limits(method, (read_json(score) if score else {}).get(info["mode"]) or {})
-        froc.append(figures.read_csv(right).assign(method=method) if right else pd.DataFrame())
+        froc.append(style.read_csv(right).assign(method=method) if right else pd.DataFrame())
     values = pd.DataFrame(rows).rename(columns=lambda name: name.replace("auc_test", "auc"))
     reasons = [next((info[key] for info in infos if key in info), "") for key in ("no_froc", "no_test")]
-    drawing = figures.curves(
+    drawing = curves.curves(
         pd.concat(roc),
         pd.concat(froc),
         values,
@@ -54,7 +56,7 @@ def main(argv: list[str] | None = None) -> None:
         limits=pd.DataFrame(limits, columns=["method", "fps", "low", "high"]),
         no_roc=f"No ROC: {reasons[1]}" if reasons[1] else "",
     )
-    figures.save(*drawing, args.output_stem, figures.About.of(args.settings))
+    style.save(*drawing, args.output_stem, style.About.of(args.settings))
 
 
 if __name__ == "__main__":

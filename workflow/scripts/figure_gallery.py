@@ -6,12 +6,16 @@ from pathlib import Path
 
 import pandas as pd
 
-from chowder import annotations, figures, methods, slides, tiling
+from chowder.data.annotations import read_asap
 from chowder.files import run
+from chowder.models import names
+from chowder.report.figures import gallery, style
+from chowder.slides import tile_table
+from chowder.slides.reader import Reader
 
 
 def main(argv: list[str] | None = None) -> None:
-    parser = figures.options(__doc__)
+    parser = style.options(__doc__)
     parser.add_argument("--slide", required=True)
     parser.add_argument("--method", required=True)
     parser.add_argument("--image", type=Path, required=True)
@@ -23,18 +27,18 @@ def main(argv: list[str] | None = None) -> None:
     )
     args = parser.parse_args(argv)
 
-    grid = tiling.read(args.tiles)[1]
-    r, shown = methods.parse(args.method).r, int(args.settings.get("gallery", 8))
-    tiles = figures.extremes(pd.read_parquet(args.scores), min(r or shown, shown))
+    grid = tile_table.read(args.tiles)[1]
+    r, shown = names.parse(args.method).r, int(args.settings.get("gallery", 8))
+    tiles = gallery.extremes(pd.read_parquet(args.scores), min(r or shown, shown))
     paths = [path for path in args.annotation if path]
     if paths:
-        tiles = figures.in_lesion(tiles, annotations.read_asap(paths[0]).tumor, grid.extent)
+        tiles = gallery.in_lesion(tiles, read_asap(paths[0]).tumor, grid.extent)
     order = tiles.sort_values(["y", "x"]).index  # row-major is what reads fast
-    with slides.Reader(args.image, float(args.mpp) if args.mpp else None) as reader:
+    with Reader(args.image, float(args.mpp) if args.mpp else None) as reader:
         pixels = dict(zip(order, reader.tiles(tiles.loc[order, ["x", "y"]].to_numpy(), grid), strict=True))
     pictures = [pixels[index] for index in tiles.index]
-    drawing = figures.gallery(args.slide, args.method, tiles, pictures, r, grid.extent * grid.mpp0)
-    figures.save(*drawing, args.output_stem, figures.About.of(args.settings))
+    drawing = gallery.gallery(args.slide, args.method, tiles, pictures, r, grid.extent * grid.mpp0)
+    style.save(*drawing, args.output_stem, style.About.of(args.settings))
 
 
 if __name__ == "__main__":

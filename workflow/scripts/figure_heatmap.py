@@ -7,13 +7,16 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from chowder import annotations, figures, table, tiling
-from chowder.files import UserError, run, read_json
+from chowder.data.annotations import read_asap
+from chowder.files import UserError, read_json, run
+from chowder.report.figures import heatmap, style
+from chowder.report.figures.view import close_up, whole
+from chowder.slides import tile_table
 
 
 def prediction(path: Path, slide: str) -> tuple[int, float]:
     """Return label (1: tumour) and predicted probability of a slide."""
-    rows = figures.read_csv(path, slide=str)
+    rows = style.read_csv(path, slide=str)
     missing = {"slide", "label", "probability"} - set(rows.columns)
     if missing:
         raise UserError(f"{path}: no column {', '.join(sorted(missing))}: train the method again")
@@ -24,7 +27,7 @@ def prediction(path: Path, slide: str) -> tuple[int, float]:
 
 
 def main(argv: list[str] | None = None) -> None:
-    parser = figures.options(__doc__)
+    parser = style.options(__doc__)
     parser.add_argument("--slide", required=True)
     parser.add_argument("--method", required=True)
     parser.add_argument("--preview", type=Path, required=True, help="thumbnail of the whole slide")
@@ -41,14 +44,14 @@ def main(argv: list[str] | None = None) -> None:
     from PIL import Image
 
     record = read_json(args.record)
-    grid = tiling.read(args.tiles)[1]
+    grid = tile_table.read(args.tiles)[1]
     paths = [path for path in args.annotation if path]
-    annotation = annotations.read_asap(paths[0]) if paths else None
+    annotation = read_asap(paths[0]) if paths else None
     label, probability = prediction(args.predictions, args.slide) if args.predictions else (None, None)
     Image.MAX_IMAGE_PIXELS = None  # a thumbnail of ours, of a known size
     with Image.open(args.preview) as picture:
-        view = figures.whole(np.asarray(picture.convert("RGB")), record["width"], record["height"], record["mpp"])
-    drawing = figures.heatmap(
+        view = whole(np.asarray(picture.convert("RGB")), record["width"], record["height"], record["mpp"])
+    drawing = heatmap.heatmap(
         args.slide,
         args.method,
         view,
@@ -57,16 +60,16 @@ def main(argv: list[str] | None = None) -> None:
         record["mpp"],
         annotation.tumor if annotation else None,
         scale=args.scale,
-        full=figures.full_red(np.concatenate([pd.read_parquet(path)["score"] for path in args.all_scores]))
+        full=heatmap.full_red(np.concatenate([pd.read_parquet(path)["score"] for path in args.all_scores]))
         if args.all_scores
         else None,
-        reader=figures.close_up(args.image, record["mpp"]) if args.image else None,
+        reader=close_up(args.image, record["mpp"]) if args.image else None,
         excluded=annotation.excluded if annotation else None,
         label=label,
         probability=probability,
-        unit=figures.score_unit(args.method, args.settings.get("score", "auto")),
+        unit=heatmap.score_unit(args.method, args.settings.get("score", "auto")),
     )
-    figures.save(*drawing, args.output_stem, figures.About.of(args.settings))
+    style.save(*drawing, args.output_stem, style.About.of(args.settings))
 
 
 if __name__ == "__main__":

@@ -7,12 +7,13 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from chowder import figures, table
-from chowder.files import run, read_json
+from chowder import files
+from chowder.files import read_json, run
+from chowder.report.figures import contact_sheet, style, view
 
 
 def main(argv: list[str] | None = None) -> None:
-    parser = figures.options(__doc__)
+    parser = style.options(__doc__)
     parser.add_argument("--previews", type=Path, nargs="+", required=True)
     parser.add_argument("--masks", type=Path, nargs="+", required=True, help="in the order of --previews")
     parser.add_argument("--records", type=Path, nargs="+", required=True, help="tissue/<slide>.json, in the same order")
@@ -24,15 +25,15 @@ def main(argv: list[str] | None = None) -> None:
     count = len(args.previews)
     side = 260 if count <= 24 else 150 if count <= 120 else 90
     rows, pictures = [], []
-    masks, records = table.matched(args.masks, count, "--masks"), table.matched(args.records, count, "--records")
+    masks, records = files.matched(args.masks, count, "--masks"), files.matched(args.records, count, "--records")
     for preview, mask, path in zip(args.previews, masks, records, strict=True):
         record = read_json(path)
         warnings = "; ".join(map(str, record.get("warnings") or []))
         rows.append({"slide": record.get("slide", path.stem), "area_mm2": record["area_mm2"], "warnings": warnings})
         with Image.open(preview) as left, Image.open(mask) as right:
-            pictures.append(figures.thumbnail(np.asarray(left.convert("RGB")), np.asarray(right.convert("L")), side))
-    figures.save(
-        *figures.contact_sheet(pd.DataFrame(rows), pictures), args.output_stem, figures.About.of(args.settings)
+            pictures.append(view.thumbnail(np.asarray(left.convert("RGB")), np.asarray(right.convert("L")), side))
+    style.save(
+        *contact_sheet.contact_sheet(pd.DataFrame(rows), pictures), args.output_stem, style.About.of(args.settings)
     )
 
 

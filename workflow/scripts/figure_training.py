@@ -6,12 +6,13 @@ from pathlib import Path
 
 import pandas as pd
 
-from chowder import figures, table
+from chowder import files
 from chowder.files import run
+from chowder.report.figures import experiments, style
 
 
 def main(argv: list[str] | None = None) -> None:
-    parser = figures.options(__doc__)
+    parser = style.options(__doc__)
     parser.add_argument("--methods", nargs="+", required=True, help="names, in the order of the files")
     parser.add_argument(
         "--curves",
@@ -22,12 +23,12 @@ def main(argv: list[str] | None = None) -> None:
     )
     args = parser.parse_args(argv)
 
-    paths = table.matched(args.curves, len(args.methods), "--curves")
+    paths = files.matched(args.curves, len(args.methods), "--curves")
     data = [
-        figures.read_csv(path).assign(method=name, split=path.stem)
+        style.read_csv(path).assign(method=name, split=path.stem)
         for name, path in zip(args.methods, paths, strict=True)
     ]
-    figures.save(*figures.training(pd.concat(data)), args.output_stem, figures.About.of(args.settings))
+    style.save(*experiments.training(pd.concat(data)), args.output_stem, style.About.of(args.settings))
 
 
 if __name__ == "__main__":

@@ -7,9 +7,9 @@ import json
 import sys
 from pathlib import Path
 
-from chowder import features
+from chowder.features import feature_file
+from chowder.features.integrity import read_manifest
 from chowder.files import UserError, run, write_text
-from chowder.integrity import read_manifest
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -23,7 +23,7 @@ def main(argv: list[str] | None = None) -> None:
     args = parser.parse_args(argv)
 
     embedded = {slide: entry["sha256"] for path in args.shards for slide, entry in read_manifest(path).items()}
-    record, warnings = features.index(args.features, Path(args.output).parent, embedded if args.shards else None)
+    record, warnings = feature_file.index(args.features, Path(args.output).parent, embedded if args.shards else None)
     if record["encoder"] != args.encoder:
         raise UserError(f"{args.features[0]}: is from encoder {record['encoder']!r}, not {args.encoder!r}")
     for warning in warnings:

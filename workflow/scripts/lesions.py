@@ -7,8 +7,10 @@ import json
 import sys
 from pathlib import Path
 
-from chowder import evaluation, froc
-from chowder.files import UserError, run, read_json
+from chowder.evaluation import tables
+from chowder.evaluation.lesions import lesions_of
+from chowder.evaluation.lesions import save as save_lesions
+from chowder.files import UserError, read_json, run
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -26,11 +28,9 @@ def main(argv: list[str] | None = None) -> None:
         width, height, mpp = record["width"], record["height"], record.get("mpp")
     except KeyError as key:
         raise UserError(f"{args.record}: {key} is missing: make it again with tissue.py") from None
-    lesions = evaluation.lesions_of(args.annotation or None, width, height, mpp, args.settings)
-    froc.save(args.output, lesions)
-    evaluation.write_table(
-        args.table, [{"slide": args.slide, **row} for row in lesions.table], evaluation.LABEL_COLUMNS
-    )
+    lesions = lesions_of(args.annotation or None, width, height, mpp, args.settings)
+    save_lesions(args.output, lesions)
+    tables.write_table(args.table, [{"slide": args.slide, **row} for row in lesions.table], tables.LABEL_COLUMNS)
     for warning in lesions.warnings:
         print(f"warning: {warning}", file=sys.stderr)
     print(f"{args.slide}: {len(lesions.counted)} lesions, {len(lesions.itc)} isolated tumour cells", file=sys.stderr)

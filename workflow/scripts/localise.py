@@ -11,15 +11,17 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from chowder import localisation, methods, protocols, tiling
-from chowder.bags import read_entry, read_index
+from chowder.evaluation import detections, localisation
+from chowder.features.bags import read_entry, read_index
 from chowder.files import UserError, atomic, run
+from chowder.models import build, splits
 from chowder.progress import Progress
+from chowder.slides import tile_table
 
 
 def read_tiles(path: Path, coords: np.ndarray) -> tuple[np.ndarray, dict]:
     """Upper left corners (n, 2) and the grid's record; the features must belong to these very tiles."""
-    xy, grid, _ = tiling.read(path)
+    xy, grid, _ = tile_table.read(path)
     if not np.array_equal(xy, coords):
         raise UserError(f"{path}: the tiles are not those of the feature file: embed slide {path.stem} again")
     return xy, asdict(grid)
@@ -38,9 +40,9 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--detections-dir", required=True, help="<slide>.csv without header: score,x,y")
     args = parser.parse_args(argv)
 
-    estimator, score = methods.load(args.model), args.settings.pop("score", "auto")
+    estimator, score = build.load(args.model), args.settings.pop("score", "auto")
     dim, entries = read_index(args.index)
-    test = protocols.read_splits(args.splits, ["competition"])["competition"]["test"]
+    test = splits.read_splits(args.splits, ["competition"])["competition"]["test"]
     with Progress(len(test), "slides", f"tile scores of {args.method}") as bar:
         for slide in test:
             entry = entries.get(slide)
@@ -53,7 +55,7 @@ def main(argv: list[str] | None = None) -> None:
             with atomic(Path(args.scores_dir) / f"{slide}.parquet") as scratch:
                 pq.write_table(table, scratch)
             detected = localisation.detections(scores, xy, grid, **args.settings)
-            localisation.write_detections(Path(args.detections_dir) / f"{slide}.csv", *detected)
+            detections.write_detections(Path(args.detections_dir) / f"{slide}.csv", *detected)
             bar.update(1)
 
 

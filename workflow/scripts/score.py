@@ -12,7 +12,7 @@ import json
 import sys
 from pathlib import Path
 
-from chowder import evaluation
+from chowder.evaluation import reports, scoring, tables
 from chowder.files import run
 
 
@@ -32,23 +32,21 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--froc-curve", help="written: threshold, fps, sensitivity, low, high")
     args = parser.parse_args(argv)
 
-    slides, settings = evaluation.read_slides(args.slides), evaluation.Settings.of(args.settings)
-    folders = [evaluation.detection_files(folder, slides) for folder in (args.detections, args.against) if folder]
+    slides, settings = tables.read_slides(args.slides), reports.Settings.of(args.settings)
+    folders = [scoring.detection_files(folder, slides) for folder in (args.detections, args.against) if folder]
     if args.lesions_dir:
         lesions = {path.stem: path for path in sorted(args.lesions_dir.glob("*.npz"))}
     else:
-        lesions = evaluation.lesions_from_annotations(args.annotations, slides, folders, args.settings)
-    report, curve, rows = evaluation.froc_report(slides, folders[0], lesions, settings)
+        lesions = scoring.lesions_from_annotations(args.annotations, slides, folders, args.settings)
+    report, curve, rows = reports.froc_report(slides, folders[0], lesions, settings)
     if args.against:
-        report["against"] = evaluation.compare(slides, folders[0], folders[1], lesions, settings)
-    evaluation.write_json(
-        args.output, {"detections_folder": str(args.detections), "settings": settings.record()} | report
-    )
+        report["against"] = scoring.compare(slides, folders[0], folders[1], lesions, settings)
+    tables.write_json(args.output, {"detections_folder": str(args.detections), "settings": settings.record()} | report)
     if args.lesion_table:
-        evaluation.write_table(args.lesion_table, rows, evaluation.LESION_COLUMNS)
+        tables.write_table(args.lesion_table, rows, reports.LESION_COLUMNS)
     if args.froc_curve:
-        evaluation.write_table(args.froc_curve, curve, evaluation.FROC_COLUMNS)
-    for line in evaluation.froc_summary(report):
+        tables.write_table(args.froc_curve, curve, reports.FROC_COLUMNS)
+    for line in reports.froc_summary(report):
         print(line, file=sys.stderr)
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import argparse
 import json
 
-from chowder import cohort
+from chowder.data import cohort
 from chowder.files import run
 
 

@@ -7,9 +7,9 @@ import json
 
 import numpy as np
 
-from chowder import protocols
-from chowder.bags import Bags
+from chowder.features.bags import Bags
 from chowder.files import run, write_text
+from chowder.models import splits
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -22,12 +22,12 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--json", required=True, help="summary of the experiment")
     args = parser.parse_args(argv)
 
-    sides = protocols.read_splits(args.splits, ["competition"])["competition"]
+    sides = splits.read_splits(args.splits, ["competition"])["competition"]
     slides = sides["train"] + sides["test"]
     seed = args.settings.get("sample", {}).get("seed", 1802)
     bags = Bags.from_index(args.index, args.summary, slides, seed=seed, dataset=str(args.settings.get("dataset", "")))
     is_test = np.arange(len(slides)) >= len(sides["train"])
-    rows = protocols.split_bias(bags.pooled("mean"), is_test, **args.settings.get("split_bias", {}))
+    rows = splits.split_bias(bags.pooled("mean"), is_test, **args.settings.get("split_bias", {}))
     lines = ["split,repeat,auc", *(f"{row['split']},{row['repeat']},{row['auc']:.6f}" for row in rows)]
     write_text(args.output, "\n".join(lines) + "\n")
     random = [row["auc"] for row in rows if row["split"] == "random"]

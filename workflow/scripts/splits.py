@@ -6,9 +6,9 @@ import argparse
 import json
 import sys
 
-from chowder.cohort import read_rows
-from chowder import protocols
+from chowder.data.cohort import read_rows
 from chowder.files import run, write_text
+from chowder.models import splits as protocols
 
 
 def main(argv: list[str] | None = None) -> None:

@@ -7,7 +7,7 @@ import json
 import sys
 from pathlib import Path
 
-from chowder import comparisons, evaluation
+from chowder.evaluation import comparisons, reports, tables
 from chowder.files import run
 
 
@@ -27,11 +27,11 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--output", required=True, help="written: one row per column of the table and pair of methods")
     args = parser.parse_args(argv)
 
-    slides, settings = evaluation.read_slides(args.slides), evaluation.Settings.of(args.settings)
+    slides, settings = tables.read_slides(args.slides), reports.Settings.of(args.settings)
     counted = [name for name, row in slides.items() if row.froc]
     paths = {name: args.lesions_dir / f"{name}.npz" for name in counted}
     paths = {name: path for name, path in paths.items() if path.exists()}
-    lesions = evaluation.read_lesions(slides, paths) if paths else {}
+    lesions = reports.read_lesions(slides, paths) if paths else {}
     entries = []
     for name in args.entries:
         encoder, _, method = name.rpartition(":")  # an encoder's name may hold a colon, a method's never does
@@ -49,7 +49,7 @@ def main(argv: list[str] | None = None) -> None:
             )
         )
     rows = comparisons.table(entries, settings.confidence, args.settings.get("reference"))
-    evaluation.write_table(args.output, rows, comparisons.COLUMNS)
+    tables.write_table(args.output, rows, comparisons.COLUMNS)
     for row in rows:
         print(
             "{encoder} {column}: {method} against {against}: p = {p:.3g}, Holm {p_holm:.3g}".format(**row),

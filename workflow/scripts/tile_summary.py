@@ -9,9 +9,10 @@ import json
 import sys
 from pathlib import Path
 
-from chowder.cohort import read_rows
-from chowder import tiling
+from chowder.data.cohort import read_rows
+from chowder.features import sampling
 from chowder.files import UserError, run, write_text
+from chowder.slides import tile_table
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -24,12 +25,12 @@ def main(argv: list[str] | None = None) -> None:
 
     settings = json.loads(args.settings)
     splits = {row["slide"]: row["split"] for row in read_rows(args.slides, ("slide", "split"))}
-    counts = {Path(path).stem: tiling.count(path) for path in args.tiles}
+    counts = {Path(path).stem: tile_table.count(path) for path in args.tiles}
     missing, unknown = sorted(splits.keys() - counts.keys()), sorted(counts.keys() - splits.keys())
     if missing or unknown:
         raise UserError(f"{args.slides}: no tiles for {missing}, no row for {unknown}: table and tiles must agree")
     training = [slide for slide, split in splits.items() if split == "train"]
-    sampled = tiling.sample_sizes(counts, training, settings["minimum"], settings["fraction"])
+    sampled = sampling.sample_sizes(counts, training, settings["minimum"], settings["fraction"])
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(["slide", "split", "tiles", "sampled"])

@@ -10,8 +10,9 @@ from types import SimpleNamespace
 
 import numpy as np
 
-from chowder import tiling
 from chowder.files import UserError, run
+from chowder.slides import grid as tiling
+from chowder.slides import tile_table
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -37,7 +38,7 @@ def main(argv: list[str] | None = None) -> None:
     table, warning = tiling.tissue_tiles(mask, record["mask_scale"], grid, settings["min_tissue"])
     if warning:
         print(f"warning: {args.slide}: {warning}", file=sys.stderr)
-    tiling.write(args.output, table, grid, args.slide)
+    tile_table.write(args.output, table, grid, args.slide)
     print(
         f"{args.slide}: {table.num_rows} tiles of {grid.columns} x {grid.rows}; {grid.size} px at "
         f"{grid.mpp_read * grid.scale:.4f} um/px, read from level {grid.level} at {grid.mpp_read:.4f}",

@@ -6,8 +6,9 @@ import argparse
 import json
 import sys
 
-from chowder import slides, tissue
 from chowder.files import atomic, run, write_text
+from chowder.slides import tissue
+from chowder.slides.reader import Reader
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -25,7 +26,7 @@ def main(argv: list[str] | None = None) -> None:
 
     settings = json.loads(args.settings)
     mpp = settings.pop("mpp")
-    with slides.Reader(args.image, float(args.mpp) if args.mpp.strip() else None) as reader:
+    with Reader(args.image, float(args.mpp) if args.mpp.strip() else None) as reader:
         info, image, decoder = reader.info, reader.thumbnail(mpp), reader.decoder
     found = tissue.segment(image, mpp, **settings)
     for warning in found.warnings:

@@ -11,10 +11,12 @@ import json
 import sys
 import time
 
-from chowder.cohort import read_rows
-from chowder import methods, protocols
-from chowder.bags import Bags
+from chowder.data.cohort import read_rows
+from chowder.features.bags import Bags
 from chowder.files import run, write_text
+from chowder.models import build, names
+from chowder.models.predictions import log_losses, log_undertrained, write_curve, write_predictions
+from chowder.models.splits import labels_of, outputs, read_splits
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -35,12 +37,12 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--threads", type=int, default=0, help="torch threads; 0 leaves torch's own choice")
     args = parser.parse_args(argv)
 
-    wanted = [methods.parse(name) for name in args.method]
+    wanted = [names.parse(name) for name in args.method]
     models, predictions, curves, timing = (
-        protocols.outputs(given, args.method) for given in (args.models, args.predictions, args.curves, args.timing)
+        outputs(given, args.method) for given in (args.models, args.predictions, args.curves, args.timing)
     )
-    labels = protocols.labels_of(read_rows(args.slides))
-    splits = protocols.read_splits(args.splits, [split for _, split in models])
+    labels = labels_of(read_rows(args.slides))
+    splits = read_splits(args.splits, [split for _, split in models])
     settings = dict(args.settings)
     if args.device and "training" in settings:
         settings["training"] = settings["training"] | {"device": args.device}
@@ -63,21 +65,21 @@ def main(argv: list[str] | None = None) -> None:
         for split, sides in splits.items():
             train, test = bags.subset(sides["train"]), bags.subset(sides["test"])
             group = [method for method in wanted if method.repeat == repeat and (method.name, split) in models]
-            fitted = methods.fit(group, train, [labels[s] for s in train.names], settings, (dataset, split))
+            fitted = build.fit(group, train, [labels[s] for s in train.names], settings, (dataset, split))
             for method, estimator in zip(group, fitted, strict=True):
                 key = (method.name, split)
                 seconds[method.name][split] = round(estimator.seconds_, 3)
-                for line in protocols.log_losses(f"{method.name} {split}", estimator.history_):
+                for line in log_losses(f"{method.name} {split}", estimator.history_):
                     print(line, file=sys.stderr)
                 proba, stayed = estimator.predict_proba(test), estimator.undertrained_
-                for line in protocols.log_undertrained(f"{method.name} {split}", proba.shape[1], stayed):
+                for line in log_undertrained(f"{method.name} {split}", proba.shape[1], stayed):
                     print(line, file=sys.stderr)
                 undertrained[method.name][split] = [int(member) + 1 for member in stayed]
                 estimator.save(models[key])
                 test_labels = [labels[s] for s in test.names]
-                protocols.write_predictions(predictions[key], test.names, test_labels, proba, estimator.averaged)
+                write_predictions(predictions[key], test.names, test_labels, proba, estimator.averaged)
                 if key in curves:
-                    protocols.write_curve(curves[key], estimator.history_, stayed)
+                    write_curve(curves[key], estimator.history_, stayed)
     for (method, _), path in timing.items():
         total = round(sum(seconds[method].values()), 3)
         content = {"method": method, "train_seconds": total, "splits": seconds[method]}

@@ -7,7 +7,7 @@ import hashlib
 import json
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 
@@ -77,3 +77,10 @@ def run(main: Callable[[list[str] | None], None]) -> None:
             f"error: {where}{error.strerror}: free some space or mend the permissions, then run again", file=sys.stderr
         )
         sys.exit(1)
+
+
+def matched(paths: Sequence, wanted: int, option: str) -> list:
+    """One of ``paths`` a method, or as many None when there are none; else :class:`UserError` naming ``option``."""
+    if paths and len(paths) != wanted:
+        raise UserError(f"{option}: {len(paths)} given for {wanted} methods; give one a method, in the same order")
+    return list(paths) or [None] * wanted

@@ -26,7 +26,7 @@ def of(program: str | os.PathLike, also: Iterable[str] = ()) -> str:
     ----------
     program : path of the script; the package ``chowder`` is the folder of that name beside it.
     also : dotted names of modules that the program reaches by a name in a string, for example the estimators of
-        ``chowder.methods``. What they import counts too.
+        ``chowder.models.names``. What they import counts too.
 
     Errors: ``ValueError`` for an import that cannot be followed (see :func:`modules`), ``OSError`` and ``SyntaxError``
     for a file that cannot be read.

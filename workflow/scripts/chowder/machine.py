@@ -4,8 +4,15 @@ from __future__ import annotations
 
 import ctypes
 import os
+import re
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+from chowder.files import UserError
+
+if TYPE_CHECKING:
+    import torch
 
 
 def this_python_first() -> None:
@@ -34,3 +41,46 @@ def keep_freed_memory() -> bool:
     except (AttributeError, OSError, TypeError):
         return False
     return bool(mallopt(mmap_threshold, 1 << 30) and mallopt(trim_threshold, (1 << 31) - 1))
+
+
+def torch_device(device: str) -> torch.device:
+    import torch
+
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    if not re.fullmatch(r"cpu|cuda(:\d+)?", device):
+        raise UserError(f"device: {device!r} is none of auto, cpu, cuda, cuda:<number>")
+    place = torch.device(device)
+    if place.type == "cuda" and not torch.cuda.is_available():
+        raise UserError(f"device: {device!r} was asked for, but PyTorch sees no CUDA device: use `auto` or `cpu`")
+    if place.type == "cuda" and (place.index or 0) >= torch.cuda.device_count():
+        raise UserError(f"device: {device!r} was asked for, but CUDA devices end at {torch.cuda.device_count() - 1}")
+    if place.type == "cuda" and place.index is None:
+        place = torch.device("cuda", _free_gpu(torch.cuda.device_count()))
+    return place
+
+
+def _free_gpu(count: int) -> int:
+    """A GPU that no other job of this kind on this machine holds (until this process ends).
+
+    Snakemake counts GPUs but does not hand them out, so each job takes a lock file. When all are taken: the first.
+    """
+    import fcntl
+    import tempfile
+
+    for number in range(count if count > 1 else 0):
+        visible = os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",")
+        label = visible[number] if len(visible) == count and visible[number] else str(number)
+        path = Path(tempfile.gettempdir()) / f"chowder-gpu-{os.getuid()}-{label.replace('/', '-')}.lock"
+        handle = open(path, "w")  # noqa: SIM115 (held until the process ends)
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            handle.close()
+            continue
+        _LOCKS.append(handle)
+        return number
+    return 0
+
+
+_LOCKS: list = []

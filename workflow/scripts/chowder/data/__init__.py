@@ -1,0 +1,1 @@
+"""Slides tables, Camelyon-16, download, annotations, simulated slides."""

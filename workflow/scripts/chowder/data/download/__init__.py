@@ -1,0 +1,1 @@
+"""Fetching files whole and right."""

@@ -1,0 +1,1 @@
+"""Simulated slides: layout, cells, pixels."""

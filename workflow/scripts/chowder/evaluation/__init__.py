@@ -1,0 +1,1 @@
+"""AUC, lesions, FROC, resampling, localisation, scoring of any folder of detections."""

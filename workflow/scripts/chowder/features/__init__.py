@@ -1,0 +1,1 @@
+"""Tiles to feature vectors: encoders, embedding, feature files, bags, sampling."""

@@ -1,0 +1,100 @@
+"""Encoders by name: ``BUILDERS`` lists the families, ``load`` makes one ready to embed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from chowder.features.encoders.base import Built, Encoder, fold_batch_norm
+from chowder.features.encoders.lite0 import efficientnet_lite0
+from chowder.features.encoders.resnet import resnet
+from chowder.features.encoders.timm import timm_model
+from chowder.files import UserError
+from chowder.machine import torch_device
+
+if TYPE_CHECKING:
+    import torch
+
+
+def load(
+    name: str,
+    weights: str | None = None,
+    device: str = "auto",
+    precision: str = "auto",
+    normalisation: str = "nikitenko",
+    compile: bool = False,
+    fold: bool = True,
+) -> Encoder:
+    """Load an encoder by name, check its weights, and make it fast.
+
+    Parameters
+    ----------
+    name : "resnet50", "efficientnet_lite0", "timm:<name>", ... (``BUILDERS``)
+    weights : a checkpoint file; for ResNets also a torchvision tag such as "IMAGENET1K_V2". None: the default ones.
+    device : "auto" (CUDA when there is one), "cpu", "cuda" or "cuda:1"
+    precision : "auto" (bf16 where the hardware is fast at it, else fp32), "fp32", "bf16", "fp16" (CUDA only)
+    compile : torch.compile; costs about a minute at the start
+    fold : merge batch normalisation into the convolutions (equal up to rounding)
+
+    Raises UserError for an unknown name, an absent, corrupt or unsuitable weight file, and a device that is not there.
+    """
+    import torch
+
+    family, _, rest = name.partition(":")
+    if family not in BUILDERS or (family == "timm") != bool(rest):
+        raise UserError(
+            f"encoder {name!r} is not known: use one of {', '.join(sorted(BUILDERS))} (timm as timm:<name>)"
+        )
+    place = torch_device(device)
+    precision = _precision(precision, place)
+    if normalisation not in {"nikitenko", "none"}:
+        raise UserError(f"embedding.normalisation: {normalisation!r} is neither 'nikitenko' nor 'none'")
+    built = BUILDERS[family](rest or name, weights or None)
+    model = built.model.eval().requires_grad_(False)
+    if fold:
+        model = fold_batch_norm(model)
+    model = model.to(place, memory_format=torch.channels_last)
+    probe = torch.zeros(1, 3, built.size, built.size, device=place).contiguous(memory_format=torch.channels_last)
+    with torch.inference_mode():
+        shape = tuple(model(probe).shape)
+    if len(shape) != 2:
+        raise UserError(f"encoder {name}: gives features of shape {shape}, not one vector a tile: choose another model")
+    if compile:
+        model = torch.compile(model, dynamic=False)
+    return Encoder(
+        name,
+        model,
+        shape[1],
+        built.size,
+        tuple(built.mean),
+        tuple(built.std),
+        built.weights_sha256,
+        normalisation,
+        precision,
+        place,
+    )
+
+
+def _precision(precision: str, device: torch.device) -> str:
+    import torch
+
+    if precision not in {"auto", "fp32", "bf16", "fp16"}:
+        raise UserError(f"precision: {precision!r} is none of auto, fp32, bf16, fp16")
+    if precision == "fp16" and device.type == "cpu":
+        raise UserError("precision: fp16 is for CUDA; on a CPU use auto, fp32 or bf16")
+    if precision != "auto":
+        return precision
+    if device.type == "cuda":
+        return "bf16" if torch.cuda.get_device_capability(device) >= (8, 0) else "fp16"
+    # AVX512-BF16 or AMX multiply bf16 natively; elsewhere it is emulated and slower than fp32
+    fast = any(
+        getattr(torch.cpu, test, lambda: False)() for test in ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
+    )
+    return "bf16" if fast else "fp32"
+
+
+BUILDERS: dict[str, Callable[[str, str | None], Built]] = {
+    **dict.fromkeys(("resnet18", "resnet34", "resnet50", "resnet101", "resnet152"), resnet),
+    "efficientnet_lite0": efficientnet_lite0,
+    "timm": timm_model,
+}

@@ -1,0 +1,1 @@
+"""Names of methods, networks, trainer, estimators, pooled baselines, splits."""

@@ -1,0 +1,72 @@
+"""Estimators by the name of a method: make, fit, load. The classes are imported when they are needed."""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+from chowder.files import UserError
+from chowder.models import names
+from chowder.models.model_file import read_content
+
+
+def _class(kind: str) -> type:
+    module, _, name = names.KINDS[kind].estimator.partition(":")
+    return getattr(importlib.import_module(module), name)
+
+
+def build(method: names.Method | str, settings: dict[str, Any], *, seed: int | None = None, stream: tuple = ()) -> Any:
+    """Make the untrained estimator of a method.
+
+    Parameters
+    ----------
+    settings : dict with the config's sections ``training`` and ``baselines`` (each may be missing).
+    seed : overrides the section's own ``seed``.
+    stream : what else the random numbers depend on, for example ``(dataset, split)``.
+
+    Errors: :class:`UserError` for a key that the estimator does not know.
+    """
+    method = names.parse(method) if isinstance(method, str) else method
+    section = names.KINDS[method.kind].settings
+    arguments = dict(settings.get(section) or {})
+    if method.r:
+        arguments["r"] = method.r
+    if method.j > 1:
+        arguments["embeddings"] = method.j
+    if seed is not None:
+        arguments["seed"] = seed
+    arguments |= {"name": method.base, "stream": (*stream, method.repeat) if method.repeat else stream}
+    try:
+        return _class(method.kind)(**arguments)
+    except TypeError as error:
+        raise UserError(f"config section {section}: {error}: remove or rename the key") from None
+
+
+def fit(group: list[names.Method], bags: Any, labels: list[int], settings: dict[str, Any], stream: tuple) -> list[Any]:
+    """Build and fit methods on the same bags; kinds that are trained together share each reading of the features.
+
+    Parameters: bags and labels as for the estimators' ``fit``, settings and stream as for :func:`build`.
+    Returns the fitted estimators in the order of ``group``.
+    """
+    estimators = [build(method, settings, stream=stream) for method in group]
+    together = [estimator for estimator in estimators if hasattr(estimator, "make")]
+    for estimator in estimators:
+        if estimator not in together:
+            estimator.fit(bags, labels)
+    if together:
+        from chowder.models.estimators import fit_many
+
+        what = ", ".join(estimator.name for estimator in together)
+        fit_many(together, bags, labels, progress=f"training {what} ({' '.join(str(part) for part in stream if part)})")
+    return estimators
+
+
+def load(path: Any) -> Any:
+    """Load a trained estimator of any kind from a file that its ``save`` wrote.
+
+    Errors: :class:`UserError` when the file is missing or is not such a file. The file can't run code when loaded.
+    """
+    content = read_content(path)
+    if content["kind"] not in names.KINDS:
+        raise UserError(f"{path}: not a model file of this workflow (kind {content['kind']}): train the method again")
+    return _class(content["kind"]).from_content(content)

@@ -1,0 +1,167 @@
+"""After training: what each member learnt, and what a tile's embedding value means to it.
+
+The lesion score is the *evidence* of a tile: how much a member's logit changes, on average over the training slides,
+when a tile with that embedding value is added to a slide. It needs no orientation and no scale. It covers members that
+decide by their top tiles, their bottom tiles or both, and a member that learnt nothing adds nothing. How it was
+chosen: docs/decisions/lesion_score.md.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+
+from chowder.models.networks import Ensemble, extremes
+
+# Nodes of a table on either side: embedding values that can enter the top R, and those that can enter the bottom R.
+NODES, OUTER = 97, 32
+# The outer nodes reach this many times the range of the training tiles' values beyond them, ever wider apart. Beyond
+# those the score is constant.
+REACH = 8.0
+# A member is undertrained when its loss is above this share of the loss of a constant prediction.
+PLATEAU = 0.9
+# Slides' values held at a time while a table is made: nodes x slides x 2R x J floats per member.
+_VALUES = 2**23
+
+
+@dataclass
+class Evidence:
+    """Tables of a tile's evidence, by member and embedding.
+
+    ``nodes`` (E, J, K): ascending embedding values. ``values`` (E, J, K): mean change of the member's logit over the
+    training slides when one tile with that value is added.
+    """
+
+    nodes: np.ndarray
+    values: np.ndarray
+
+    def __call__(self, e: np.ndarray, members: np.ndarray | None = None) -> np.ndarray:
+        """Return the score (n,) of tiles with embedding values ``e`` (E, J, n), in logit units.
+
+        It is the mean over the members of the table's value, interpolated linearly; with J > 1 the sum over the
+        embeddings. ``members``: indices of the members to average, default all.
+        """
+        chosen = range(len(e)) if members is None else members
+        total = np.zeros(e.shape[2])
+        for m in chosen:
+            for j in range(e.shape[1]):
+                total += np.interp(e[m, j], self.nodes[m, j], self.values[m, j])
+        return total / len(chosen)
+
+
+@torch.no_grad()
+def selected(model: Ensemble, store: Any, slides_at_once: int = 16) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+    """Yield selected values (E, B, J, 2R) and all values (EJ, rows) of the store's slides, a few slides at a time."""
+    n = len(store.bags)
+    for at in range(0, n, slides_at_once):
+        slides = np.arange(at, min(at + slides_at_once, n))
+        (scores,) = store.scores(slides, [model.weight.flatten(0, 1)])
+        if model.offset is not None:
+            scores += model.offset.detach().flatten()[:, None]
+        chosen = extremes(scores, *store.bounds(slides), model.r)
+        values = scores.gather(1, chosen.flatten(1))
+        shape = (model.members, model.embeddings, len(slides), 2 * model.r)
+        yield values.view(shape).transpose(1, 2).contiguous(), scores
+
+
+@torch.no_grad()
+def calibrate(model: Ensemble, store: Any, y: np.ndarray) -> tuple[Evidence, np.ndarray]:
+    """Return the evidence tables of a trained ensemble and each member's loss (E,) on its training slides ``y`` (S,).
+
+    The loss is the mean cross-entropy without dropout and without the L2 term.
+    """
+    parts, lows, highs = [], [], []
+    for values, scores in selected(model, store):
+        parts.append(values)
+        lows.append(scores.min(dim=1).values)
+        highs.append(scores.max(dim=1).values)
+    values = torch.cat(parts, dim=1)
+    shape = (model.members, model.embeddings)
+    low, high = torch.stack(lows).amin(dim=0).view(shape), torch.stack(highs).amax(dim=0).view(shape)
+    counts = torch.from_numpy(store.bags.counts).to(values.device)
+    logits = model.head(values)
+    target = torch.as_tensor(y, dtype=logits.dtype, device=logits.device).expand_as(logits)
+    losses = torch.nn.functional.binary_cross_entropy_with_logits(logits, target, reduction="none").mean(dim=1)
+    return tables(model, values, counts, low, high), losses.double().cpu().numpy()
+
+
+def tables(
+    model: Ensemble, values: torch.Tensor, counts: torch.Tensor, low: torch.Tensor, high: torch.Tensor
+) -> Evidence:
+    """Return the evidence tables from what the training slides' extremes are.
+
+    Parameters
+    ----------
+    values : (E, S, J, 2R) selected values of the training slides.
+    counts : (S,) tiles per slide.
+    low, high : (E, J) lowest and highest embedding value of any training tile.
+
+    The nodes are spread evenly over the training tiles' values that can enter a slide's bottom R, and over those that
+    can enter its top R. Between the two a tile is never selected and its evidence is 0. Others lie beyond the range.
+    """
+    base = model.head(values)
+    r = model.r
+    if bool((counts < r).any()):  # any value enters the extremes of a slide with fewer than R tiles
+        from_top, from_bottom = low, high
+    else:
+        from_top, from_bottom = values[..., r - 1].amin(dim=1), values[..., 2 * r - 1].amax(dim=1)  # (E, J)
+    steps = torch.linspace(0, 1, NODES, dtype=values.dtype, device=values.device)
+    outer = (1 + REACH) ** torch.linspace(0, 1, OUTER + 1, dtype=values.dtype, device=values.device)[1:] - 1
+    outer = (high - low)[..., None] * outer
+    bottom = from_bottom[..., None] - (from_bottom - low)[..., None] * steps
+    top = from_top[..., None] + (high - from_top)[..., None] * steps
+    nodes = torch.cat([bottom, top, low[..., None] - outer, high[..., None] + outer], dim=2).sort(dim=2).values
+    out = torch.zeros_like(nodes)
+    members, slides, embeddings, width = values.shape
+    at_once = max(1, _VALUES // (members * slides * embeddings * width))
+    for j in range(embeddings):
+        for first in range(0, nodes.shape[2], at_once):
+            e = nodes[:, j, first : first + at_once]  # (E, k)
+            k = e.shape[1]
+            changed = values[:, None].expand(-1, k, -1, -1, -1).clone()
+            changed[:, :, :, j] = added(values[:, None, :, j], e[:, :, None, None], counts, r)
+            logits = model.head(changed.flatten(1, 2)).view(members, k, slides)
+            out[:, j, first : first + k] = (logits - base[:, None]).mean(dim=2)
+    return Evidence(nodes.double().cpu().numpy(), out.double().cpu().numpy())
+
+
+def added(values: torch.Tensor, e: torch.Tensor, counts: torch.Tensor, r: int) -> torch.Tensor:
+    """Return the extremes of slides after one tile with value ``e`` is added to each.
+
+    Parameters
+    ----------
+    values : (..., S, 2R) the R highest values, highest first, then the R lowest, lowest first; a slide with fewer than
+        R tiles repeats the last of each (see :func:`chowder.models.networks.extremes`).
+    e : broadcasts against ``values``.
+    counts : (S,) tiles per slide before.
+
+    Returns (..., S, 2R) in the same order.
+    """
+    rank = torch.arange(r, device=values.device)
+    repeated = rank >= counts[:, None]
+    last = torch.minimum(rank, counts[:, None])  # the slide has one tile more now
+    out = []
+    for part, infinite, nearer, farther in (
+        (values[..., :r], -torch.inf, torch.maximum, torch.minimum),
+        (values[..., r:], torch.inf, torch.minimum, torch.maximum),
+    ):
+        part = part.masked_fill(repeated, infinite)
+        before = torch.cat([torch.full_like(part[..., :1], -infinite), part[..., :-1]], dim=-1)
+        new = nearer(part, farther(before, e))  # e goes in front of the first value it passes, the rest move back
+        out.append(new.gather(-1, last.expand(new.shape)))
+    return torch.cat(out, dim=-1)
+
+
+def undertrained(losses: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """Return the indices of the members that stayed on the plateau.
+
+    A member counts when its loss (E,) on the training slides is above 90 % of the loss of a constant prediction, that
+    is of the entropy of the labels ``y`` (log 2 for as many positives as negatives).
+    """
+    share = float(np.mean(y))
+    constant = -(share * np.log(share) + (1 - share) * np.log(1 - share))
+    return np.flatnonzero(np.asarray(losses) > PLATEAU * constant)

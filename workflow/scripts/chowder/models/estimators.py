@@ -1,0 +1,256 @@
+"""WELDON and CHOWDER as estimators: fit, predict, score tiles, save and load."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+
+from chowder.features.bags import Bags, as_bags, check_labels
+from chowder.files import UserError
+from chowder.models.calibration import Evidence, selected
+from chowder.models.model_file import read_content, save_content
+from chowder.models.networks import ChowderEnsemble, Ensemble, WeldonEnsemble
+from chowder.models.scorer import PRECISIONS, FeatureStore, pick_device
+from chowder.models.trainer import one_torch_thread, train_together
+
+SCORES = ("auto", "evidence", "embedding")
+# Products of less work than this (multiplications) are not worth a second thread.
+ONE_THREAD_BELOW = 5e8
+
+
+class EnsembleEstimator:
+    """What WELDON and CHOWDER share; see :class:`Chowder` for the parameters."""
+
+    kind = ""
+    tile_score = "evidence"
+
+    def __init__(
+        self,
+        r: int = 5,
+        members: int = 10,
+        *,
+        embeddings: int = 1,
+        hidden: Sequence[int] = (200, 100),
+        dropout: float = 0.5,
+        bias: bool = False,
+        l2: float = 0.5,
+        learning_rate: float = 0.001,
+        epochs: int = 30,
+        batch: int = 10,
+        seed: int = 1802,
+        device: str = "auto",
+        precision: str = "fp32",
+        bootstrap: bool = False,
+        leave_out_undertrained: bool = False,
+        name: str | None = None,
+        stream: Sequence[object] = (),
+    ):
+        counts = {"r": r, "members": members, "embeddings": embeddings, "epochs": epochs, "batch": batch}
+        for key, value in counts.items():
+            if not isinstance(value, int) or value < 1:
+                raise UserError(f"training {key} is {value!r}: it must be a whole number of at least 1")
+        if not 0 <= dropout < 1:
+            raise UserError(f"training dropout is {dropout!r}: it must be at least 0 and below 1")
+        if precision not in PRECISIONS:
+            raise UserError(f"training precision {precision!r} is not known: use one of {', '.join(PRECISIONS)}")
+        self.r, self.members, self.embeddings, self.hidden = r, members, embeddings, tuple(hidden)
+        self.dropout, self.bias = float(dropout), bool(bias)
+        self.l2, self.learning_rate = float(l2), float(learning_rate)
+        self.epochs, self.batch, self.seed, self.device, self.precision = epochs, batch, seed, device, precision
+        self.bootstrap, self.leave_out_undertrained = bool(bootstrap), bool(leave_out_undertrained)
+        self.name = name or f"{self.kind}_r{r}"
+        self.stream = tuple(stream)
+        self.model_: Ensemble | None = None
+        self.history_ = np.zeros((0, members))
+        self.undertrained_ = np.zeros(0, dtype=np.int64)
+        self.seconds_ = 0.0
+
+    @property
+    def seed_stream(self) -> tuple:
+        """Key of everything random in this ensemble except the batch order, which all methods of a split share."""
+        return (self.seed, *self.stream, self.name)
+
+    def make(self, dim: int) -> Ensemble:
+        """The torch module for features of length ``dim``, all zeros."""
+        raise NotImplementedError
+
+    def fit(self, bags: Bags | Sequence[np.ndarray], labels: Sequence[int], progress: str | None = None):
+        """Train all members on bags (Bags, or a list of (tiles, P) arrays) and labels (n,) of 0 and 1.
+
+        ``progress`` names the work in a progress bar or log. Afterwards ``history_`` (epochs, E) holds the training
+        losses, ``losses_`` (E,) the final cross-entropy without dropout, ``undertrained_`` the indices of the members
+        that stayed on the plateau, and ``seconds_`` the time spent. Errors: see :func:`fit_many`.
+        """
+        fit_many([self], bags, labels, progress)
+        return self
+
+    def predict_proba(self, bags: Bags | Sequence[np.ndarray]) -> np.ndarray:
+        """(n, E) probability of tumour, one column a member."""
+        with one_torch_thread() as threads:
+            store = self._store(bags, threads)
+            logits = [self.model_.head(values).detach().double() for values, _ in selected(self.model_, store)]
+        return torch.sigmoid(torch.cat(logits, dim=1)).T.cpu().numpy()
+
+    def predict(self, bags: Bags | Sequence[np.ndarray]) -> np.ndarray:
+        """(n,) probability of tumour, the mean over the members (:attr:`averaged`)."""
+        return self.predict_proba(bags)[:, self.averaged].mean(axis=1)
+
+    @property
+    def averaged(self) -> np.ndarray:
+        """Indices of the members that are averaged.
+
+        All of them, as in the paper; with ``leave_out_undertrained`` those that left the plateau, if any did.
+        """
+        everyone = np.arange(self.members)
+        trained = np.setdiff1d(everyone, self.undertrained_)
+        return trained if self.leave_out_undertrained and len(trained) else everyone
+
+    def embedding_scores(self, bag: np.ndarray) -> np.ndarray:
+        """(E, J, tiles) embedding values e_t of one slide's tiles (tiles, P), as they are."""
+        with one_torch_thread() as threads:
+            (scores,) = self._store([bag], threads).scores([0], [self.model_.weight.flatten(0, 1)])
+        scores = scores.view(self.members, self.model_.embeddings, -1)
+        if self.model_.offset is not None:
+            scores = scores + self.model_.offset.detach()[:, :, None]
+        return scores.cpu().numpy()
+
+    def instance_scores(self, bag: np.ndarray, score: str = "auto") -> np.ndarray:
+        """Return the lesion score (tiles,) float32 of every tile of one slide (tiles, P).
+
+        ``evidence``: mean over the members of the change of the logit that such a tile brings about when it is added to
+        a training slide (:class:`chowder.models.calibration.Evidence`). Positive speaks for tumour, 0 for neither.
+        ``embedding``: the members' mean embedding value as it is, which the paper shows. A CHOWDER member whose logit
+        falls as its values rise counts as it stands, so this is of use for one member.
+        ``auto``: evidence for CHOWDER, embedding for WELDON, whose logit is a sum of embedding values.
+        """
+        if score not in SCORES:
+            raise UserError(f"localisation.score is {score!r}: use one of {', '.join(SCORES)}")
+        e = self.embedding_scores(bag).astype(np.float64)
+        if (self.tile_score if score == "auto" else score) == "embedding":
+            return e[self.averaged].mean(axis=(0, 1)).astype(np.float32)
+        return self.evidence_(e, self.averaged).astype(np.float32)
+
+    def _store(self, bags: Bags | Sequence[np.ndarray], threads: int) -> FeatureStore:
+        if self.model_ is None:
+            raise UserError(f"{self.name} is not trained yet: call fit or load first")
+        bags = as_bags(bags)
+        if bags.dim != self.model_.dim:
+            raise UserError(f"{self.name} was trained on {self.model_.dim} features, these bags have {bags.dim}")
+        return FeatureStore(bags, next(self.model_.parameters()).device, self.precision, threads)
+
+    def arguments(self) -> dict[str, Any]:
+        """Plain constructor arguments, as saved in a model file."""
+        numbers = "r members embeddings dropout bias l2 learning_rate epochs batch seed"
+        plain = {
+            key: getattr(self, key) for key in f"{numbers} precision bootstrap leave_out_undertrained name".split()
+        }
+        return plain | {"hidden": list(self.hidden), "stream": [str(part) for part in self.stream]}
+
+    def save(self, path: Any) -> None:
+        """Write the trained members: tensors and plain values only, the same bytes for the same members."""
+        content = {
+            "format": 2,
+            "kind": self.kind,
+            "arguments": self.arguments(),
+            "dim": self.model_.dim,
+            "state": {key: value.detach().cpu().clone() for key, value in self.model_.state_dict().items()},
+            "evidence_nodes": torch.from_numpy(self.evidence_.nodes),
+            "evidence": torch.from_numpy(self.evidence_.values),
+            "losses": torch.from_numpy(self.losses_),
+            "undertrained": torch.from_numpy(self.undertrained_),
+            "history": torch.from_numpy(self.history_),
+        }
+        save_content(path, content)
+
+    @classmethod
+    def from_content(cls, content: dict[str, Any], device: str = "auto") -> EnsembleEstimator:
+        """The estimator from what :meth:`save` stored."""
+        estimator = cls(**content["arguments"], device=device)
+        model = estimator.make(int(content["dim"]))
+        model.to(next(iter(content["state"].values())).dtype)
+        model.load_state_dict(content["state"])
+        estimator.model_ = model.to(pick_device(device))
+        estimator.evidence_ = Evidence(content["evidence_nodes"].numpy(), content["evidence"].numpy())
+        for key in ("losses", "undertrained", "history"):
+            setattr(estimator, f"{key}_", content[key].numpy())
+        return estimator
+
+    @classmethod
+    def load(cls, path: Any) -> EnsembleEstimator:
+        """Load what :meth:`save` wrote. Errors: a file of another kind of model, or no model file."""
+        content = read_content(path)
+        if content["kind"] != cls.kind:
+            raise UserError(f"{path}: holds a {content['kind']} model, not {cls.kind}")
+        return cls.from_content(content)
+
+
+class Weldon(EnsembleEstimator):
+    """WELDON(R): sum of the R highest and R lowest embedding values, trained as an ensemble.
+
+    Takes the parameters of :class:`Chowder`; those of the MLP (embeddings, hidden, dropout) have no effect.
+    """
+
+    kind = "weldon"
+    tile_score = "embedding"
+
+    def make(self, dim: int) -> Ensemble:
+        return WeldonEnsemble(dim, self.members, self.r, 1, self.bias)
+
+
+class Chowder(EnsembleEstimator):
+    """CHOWDER(R), an ensemble of E networks trained at once (specification, section 2; Courtiol et al. 2018).
+
+    Parameters
+    ----------
+    r : R, number of top and of bottom tiles that enter the MLP.
+    members : E, networks that differ in initial weights and dropout masks only; predictions are averaged.
+    embeddings : J, linear embeddings (1 in the paper).
+    hidden : sizes of the MLP's hidden layers.
+    dropout : probability of silencing a hidden unit.
+    bias : whether the embedding has an additive constant.
+    l2 : factor of the embedding's sum of squares in the loss.
+    learning_rate, epochs, batch : of Adam; ``batch`` slides a step, the same order for all members.
+    seed, stream, name : what the random numbers depend on (``stream`` e.g. dataset and split).
+    device : auto, cpu or cuda.
+    precision : of the product that scores tiles: fp32 (default), bf16, fp16; fp64 for everything in double.
+    bootstrap : each member weighs the training slides by a bootstrap draw (not in the paper).
+    leave_out_undertrained : average only the members that left the plateau (the paper averages all).
+
+    Examples
+    --------
+    >>> model = Chowder(r=5, members=10).fit(bags, labels)  # doctest: +SKIP
+    >>> model.predict(other_bags)  # (n,) probabilities  # doctest: +SKIP
+    >>> model.instance_scores(bag)  # (tiles,) lesion score  # doctest: +SKIP
+    """
+
+    kind = "chowder"
+
+    def make(self, dim: int) -> Ensemble:
+        return ChowderEnsemble(dim, self.members, self.r, self.embeddings, self.bias, self.hidden)
+
+
+def fit_many(
+    estimators: Sequence[EnsembleEstimator],
+    bags: Bags | Sequence[np.ndarray],
+    labels: Sequence[int],
+    progress: str | None = None,
+) -> None:
+    """Fit several ensembles on the same slides, reading each batch once for all of them.
+
+    They must agree on epochs, batch, seed, stream, device and precision; each one's result is what
+    fitting it alone gives, up to rounding. Errors: :class:`UserError` for bad labels, disagreeing settings, or a loss
+    that is not finite (with epoch and member).
+    """
+    bags = as_bags(bags)
+    y = check_labels(labels, bags)
+    first = estimators[0]
+    for key in ("epochs", "batch", "seed", "stream", "device", "precision"):
+        if any(getattr(other, key) != getattr(first, key) for other in estimators):
+            raise UserError(f"ensembles trained together must have the same {key}: train them one by one")
+    columns = sum(estimator.members * estimator.embeddings for estimator in estimators)
+    work = float(bags.counts.mean()) * first.batch * bags.dim * columns
+    with one_torch_thread() as threads:
+        train_together(estimators, bags, y, progress, threads if work >= ONE_THREAD_BELOW else 1)

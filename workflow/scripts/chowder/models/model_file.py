@@ -1,0 +1,35 @@
+"""The file of a trained model: tensors and plain values only, so that it can't run code when loaded."""
+
+from __future__ import annotations
+
+import io
+from typing import Any
+
+import torch
+
+from chowder.files import UserError, atomic
+
+
+def save_content(path: Any, content: dict[str, Any]) -> None:
+    """torch.save with bytes that depend on the content alone (not on the file's name), written whole or not at all."""
+    buffer = io.BytesIO()
+    torch.save(content, buffer)
+    with atomic(path) as scratch:
+        scratch.write_bytes(buffer.getvalue())
+
+
+def read_content(path: Any) -> dict[str, Any]:
+    """Read what :func:`save_content` wrote: a dict with the estimator's ``kind`` and its content.
+
+    Errors: :class:`UserError` when the file is missing or is not such a file. The file can't run code when loaded.
+    """
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+        if not isinstance(content["kind"], str):
+            raise TypeError("its kind is no text")
+    except FileNotFoundError:
+        raise UserError(f"{path}: no such model file: train the method first") from None
+    except Exception as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise UserError(f"{path}: not a model file of this workflow ({reason}): train the method again") from None
+    return content

@@ -1,0 +1,103 @@
+"""Names of methods (``chowder_r5``), what they stand for, and the one place where a new kind is added.
+
+Only the standard library is imported: the Snakefile reads method names while it is parsed. The classes are named by
+path; chowder.models.build imports them when a method is built.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from chowder.files import UserError
+
+
+@dataclass(frozen=True)
+class Kind:
+    """One kind of aggregator.
+
+    Attributes
+    ----------
+    title : name in figures and tables.
+    estimator : ``"module:Class"``; a class with ``fit``, ``predict_proba``, ``instance_scores``, ``save``, ``load``.
+    settings : section of the config that holds its keyword arguments, ``"training"`` or ``"baselines"``.
+    r : whether the name carries R, the number of top and of bottom instances.
+    j : whether the name may carry J, the number of embeddings.
+    unused : keys of its section that decide nothing: a change of them trains nothing.
+    """
+
+    title: str
+    estimator: str
+    settings: str
+    r: bool = False
+    j: bool = False
+    unused: tuple[str, ...] = ()
+
+
+# A new aggregator is one line here and one class (docs/models.md).
+KINDS: dict[str, Kind] = {
+    "meanpool": Kind("MeanPool", "chowder.models.pooled:MeanPool", "baselines"),
+    "maxpool": Kind("MaxPool", "chowder.models.pooled:MaxPool", "baselines"),
+    "weldon": Kind("WELDON", "chowder.models.estimators:Weldon", "training", r=True, unused=("hidden", "dropout")),
+    "chowder": Kind("CHOWDER", "chowder.models.estimators:Chowder", "training", r=True, j=True),
+}
+
+
+# What to do about members that stayed on the plateau; said in the log and under the table.
+UNDERTRAINED_ADVICE = "raise training.epochs, lower training.l2, or scale the features"
+
+
+@dataclass(frozen=True)
+class Method:
+    """A parsed method name: ``chowder_r5_j4_s2`` is kind chowder, R = 5, J = 4, repeat 2.
+
+    ``r`` is None for kinds without R; ``j`` is 1 unless named; ``repeat`` is 0 unless named (other tile samples and
+    initial weights, for the spread of a table's cell).
+    """
+
+    name: str
+    kind: str
+    r: int | None = None
+    j: int = 1
+    repeat: int = 0
+
+    @property
+    def base(self) -> str:
+        """The name without its repeat: rows of one table cell share it."""
+        return re.sub(r"_s[0-9]+$", "", self.name)
+
+    @property
+    def trained_as_ensemble(self) -> bool:
+        """True for kinds trained by gradient descent with E members, False for the pooled baselines."""
+        return KINDS[self.kind].settings == "training"
+
+
+def _form(name: str) -> str:
+    kind = KINDS[name]
+    return name + ("_r<R>" if kind.r else "") + ("[_j<J>]" if kind.j else "") + "[_s<repeat>]"
+
+
+def parse(name: str) -> Method:
+    """Read a method's name.
+
+    Errors: :class:`UserError` that lists the forms a name may have. Numbers have no leading zero and start at 1, so
+    that one method has one name.
+    """
+    match = re.fullmatch(r"([a-z]+)(?:_r([1-9]\d*))?(?:_j([1-9]\d*))?(?:_s([1-9]\d*))?", str(name), re.ASCII)
+    if match:
+        kind, r, j, repeat = match.groups()
+        known = KINDS.get(kind)
+        # chowder_r5_j1 would be a second name of chowder_r5.
+        if known and (r is not None) == known.r and (j is None or (known.j and j != "1")):
+            return Method(str(name), kind, int(r) if r else None, int(j or 1), int(repeat or 0))
+    forms = ", ".join(_form(kind) for kind in KINDS)
+    raise UserError(f"method {name!r} is not known: use one of {forms} (for example chowder_r5)")
+
+
+def label(method: Method | str) -> str:
+    """The method's name in figures and tables, for example ``CHOWDER R=5``, ``CHOWDER R=5 J=4``, ``MeanPool``."""
+    method = parse(method) if isinstance(method, str) else method
+    text = KINDS[method.kind].title
+    text += f" R={method.r}" if method.r else ""
+    text += f" J={method.j}" if method.j > 1 else ""
+    return text + (f" (repeat {method.repeat})" if method.repeat else "")

@@ -1,0 +1,1 @@
+"""Table, figures, summary page, export, the paper's numbers."""

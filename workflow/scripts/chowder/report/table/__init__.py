@@ -1,0 +1,1 @@
+"""The benchmark table: rows, and one writer a format."""

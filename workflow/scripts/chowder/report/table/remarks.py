@@ -1,0 +1,33 @@
+"""Sentences under the benchmark table: members that learnt nothing, the lesion score behind the FROC."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from chowder.report import paper
+
+
+def undertrained(by_split: dict[str, list[int]], ensemble: int) -> list[str]:
+    """Return a sentence about the members that learnt nothing, listed by split; no sentence where there are none."""
+    counts = {split: len(members) for split, members in by_split.items() if members}
+    if not counts:
+        return []
+    return [
+        "members that stayed on the plateau of the training loss: "
+        + ", ".join(f"{count} of {ensemble} ({split})" for split, count in counts.items())
+        + "."
+    ]
+
+
+def score_note(score: str, methods: Iterable[str]) -> str:
+    """Return the sentence on the lesion scores that the FROC uses; ``score``: the config's localisation.score."""
+    kinds = {paper.parse(name).family for name in methods}
+    parts = []
+    for kind, label in (("chowder", "CHOWDER"), ("weldon", "WELDON")):
+        own = ("evidence" if kind == "chowder" else "embedding") if score == "auto" else score
+        if kind in kinds:
+            what = "the evidence of a tile (mean change of the logit when it is added to a training slide)"
+            parts.append(f"{label}: {what if own == 'evidence' else 'the mean embedding value of the members'}")
+    if kinds & {"meanpool", "maxpool"}:
+        parts.append("pooled baselines: the logit of the tile's own features")
+    return f"Lesion scores behind the FROC. {'; '.join(parts)}." if parts else ""

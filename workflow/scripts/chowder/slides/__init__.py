@@ -1,0 +1,1 @@
+"""Reading slides: what they are, their pixels, tissue, the tile grid."""
