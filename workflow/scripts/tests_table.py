@@ -9,6 +9,7 @@ from pathlib import Path
 
 from chowder.evaluation import comparisons, reports, tables
 from chowder.files import run
+from chowder.models.predictions import read_probabilities
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -41,7 +42,7 @@ def main(argv: list[str] | None = None) -> None:
             comparisons.read_entry(
                 encoder,
                 method,
-                {split: predictions / f"{split}.csv" for split in args.splits},
+                {split: read_probabilities(predictions / f"{split}.csv") for split in args.splits},
                 {slide: path for slide, path in files.items() if path.exists()},
                 slides,
                 lesions,

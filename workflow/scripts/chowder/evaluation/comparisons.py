@@ -11,7 +11,6 @@ import numpy as np
 
 from chowder.evaluation import reports, resampling, roc
 from chowder.files import UserError
-from chowder.models.predictions import read_probabilities
 
 if TYPE_CHECKING:
     from chowder.evaluation.lesions import Lesions
@@ -139,16 +138,18 @@ def table(entries: Sequence[Entry], confidence: float = 0.95, reference: str | N
 def read_entry(
     encoder: str,
     method: str,
-    predictions: Mapping[str, Path],
+    predictions: Mapping[str, Mapping[str, tuple[int, float]]],
     detections: Mapping[str, Path],
     slides: Mapping[str, Slide],
     lesions: Mapping[str, Lesions],
     settings: Settings,
 ) -> Entry:
-    """Read one method's files. Without ``lesions`` it has no FROC. The detections themselves are not kept."""
-    found = {split: read_probabilities(path) for split, path in predictions.items()}
+    """Return one method's results; its detections are read, and not kept. Without ``lesions`` it has no FROC.
+
+    ``predictions``: (label, probability) by slide, by split.
+    """
     draws = None
     if any(len(one.counted) for one in lesions.values()):
         hits = reports.slide_hits(slides, detections, lesions, settings.froc_mode)
         draws = resampling.paired_draws(hits, settings.bootstrap, settings.seed, settings.froc_mode)
-    return Entry(encoder, method, found, draws)
+    return Entry(encoder, method, predictions, draws)
