@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -169,7 +171,7 @@ def test_every_tile_is_embedded_in_the_order_of_the_table(shard, reference, tmp_
         assert np.allclose(found, expected, rtol=2e-3, atol=2e-3)
         record = feature_file.attributes(tmp_path / "x.h5")
         assert (record["decoder"], record["level"], record["mpp_wanted"]) == ("libvips", 1, 0.52)
-        assert record["code"] == identity.fingerprint() and "torch" in json.loads(record["versions"])
+        assert record["code"] == identity.code(toy()) and "torch" in json.loads(record["versions"])
 
 
 @pytest.mark.parametrize("order", [[0], [1], [2, 0], [2, 1, 0]])
@@ -221,6 +223,60 @@ def test_a_second_run_embeds_nothing_and_a_changed_slide_only_itself(shard, tmp_
     first["b"].write_bytes(first["b"].read_bytes()[:-900])  # a damaged file is no result
     embedding.embed_shard(shard, encoder, tmp_path, 16)
     assert feature_file.attributes(first["b"])["tiles"] > 0 and sum(calls) > 0
+
+
+def test_the_identity_of_features_holds_what_decides_them_and_nothing_else(shard, tmp_path, monkeypatch):
+    def key(item=shard[0], **changes):
+        return identity.feature_key(item, toy(**changes))
+
+    same = key()
+    assert key(device=torch.device("cpu", 0)) == same
+    assert key(normalisation="none") != same and key(precision="bf16") != same and key(name="other") != same
+    assert key(weights_sha256="1" * 64) != same
+    assert key(dataclasses.replace(shard[0], mpp=0.3)) != same
+    image = tmp_path / "a.tif"
+    image.write_bytes(Path(shard[0].image).read_bytes())
+    moved = dataclasses.replace(shard[0], image=str(image))
+    stamp = os.stat(shard[0].image)
+    os.utime(image, ns=(stamp.st_atime_ns, stamp.st_mtime_ns))
+    assert key(moved) == same  # where the slide lies does not matter
+    os.utime(image, ns=(stamp.st_atime_ns, stamp.st_mtime_ns + 1))
+    assert key(moved) != same
+    other = dataclasses.replace(shard[0], tiles=shard[1].tiles)
+    assert key(other) != same
+
+
+def test_code_of_features_is_the_readers_and_the_encoders_own_module_without_comments(tmp_path, monkeypatch):
+    package = Path(identity.__file__).parents[1]
+    copy = tmp_path / "chowder"
+    shutil.copytree(package, copy, ignore=shutil.ignore_patterns("__pycache__"))
+    monkeypatch.setattr(identity.fingerprint, "__file__", str(copy / "fingerprint.py"))
+    encoder = toy(module="chowder.features.encoders.resnet")
+    before = identity.code(encoder)
+    assert before != identity.code(toy())
+    for name, text, changes in (
+        ("slides/reader.py", "# a comment\n", False),
+        ("features/encoders/registry.py", "NEW = 1\n", False),
+        ("features/encoders/timm.py", "NEW = 1\n", False),
+        ("slides/grid.py", "NEW = 1\n", False),
+        ("features/sampling.py", "NEW = 1\n", False),
+        ("features/encoders/resnet.py", "NEW = 1\n", True),
+        ("slides/reader.py", "NEW = 1\n", True),
+        ("features/encoders/base.py", "NEW = 1\n", True),
+    ):
+        path = copy / name
+        original = path.read_text()
+        path.write_text(original + text)
+        assert (identity.code(encoder) != before) == changes, name
+        path.write_text(original)
+    assert identity.code(encoder) == before
+
+
+def test_another_batch_size_embeds_nothing_again(shard, tmp_path, capsys):
+    first = embedding.embed_shard(shard[:2], toy(), tmp_path, 16)
+    capsys.readouterr()
+    assert embedding.embed_shard(shard[:2], toy(), tmp_path, 7) == first
+    assert capsys.readouterr().err.count("were embedded before") == 2
 
 
 def nan_with_the_same_tile_count(path):

@@ -40,6 +40,12 @@ def of_modules(names: Iterable[str]) -> str:
     return _combined(_closure([], names, Path(__file__).parent.parent))
 
 
+def of_only(names: Iterable[str]) -> str:
+    """Return the fingerprint of these library modules alone, given by dotted names, without what they import."""
+    folder = Path(__file__).parent.parent
+    return _combined({name: _file(folder, f"{PACKAGE}.{name}") for name in names})
+
+
 def of_texts(paths: Iterable[str | os.PathLike]) -> str:
     """Return the fingerprint of files that are not code: of their names and contents, not of where they lie."""
     sums = [f"{Path(path).name} {hashlib.sha256(Path(path).read_bytes()).hexdigest()}" for path in paths]

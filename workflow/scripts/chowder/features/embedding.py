@@ -60,7 +60,7 @@ def embed_shard(
             coords, grid, name = tile_table.read(item.tiles)
             if name != item.slide:
                 raise UserError(f"{item.tiles}: is the tile table of {name!r}, not of {item.slide!r}")
-            path = scratch / f"{item.slide}.{identity.feature_key(item, encoder, batch)[:16]}.h5"
+            path = scratch / f"{item.slide}.{identity.feature_key(item, encoder)[:16]}.h5"
             if integrity.intact(path):
                 print(f"{item.slide}: {len(coords)} tiles were embedded before", file=sys.stderr)
             else:
@@ -151,7 +151,7 @@ class _Slide:
             "normalisation": encoder.normalisation,
             "precision": encoder.precision,
             "versions": json.dumps(identity.library_versions(), sort_keys=True),
-            "code": identity.fingerprint(),
+            "code": identity.code(encoder),
         }
 
 

@@ -6,32 +6,25 @@ import hashlib
 import json
 import os
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
+from chowder import fingerprint
 from chowder.files import UserError, sha256
 
 if TYPE_CHECKING:
     from chowder.features.encoders.base import Encoder
 
-# The modules that decide what a feature is.
+# The modules that turn a stored slide into pixels and pixels into numbers, beside the encoder's own module. Not among
+# them: the registry (another encoder changes no features), devices, the tiling (the tile table's content counts), and
+# the file format, whose number is FORMAT.
 CODE = (
-    "slides/describe",
-    "slides/reader",
-    "slides/stored",
-    "slides/grid",
-    "slides/tile_table",
-    "features/encoders/base",
-    "features/encoders/lite0",
-    "features/encoders/registry",
-    "features/encoders/resnet",
-    "features/encoders/timm",
-    "features/encoders/weights",
-    "machine",
-    "features/embedding",
-    "features/feature_file",
-    "features/identity",
+    "slides.describe",
+    "slides.stored",
+    "slides.reader",
+    "features.encoders.base",
+    "features.embedding",
 )
+FORMAT = 1  # of the feature file: raise it when features/feature_file.py writes something else
 
 
 @dataclass(frozen=True)
@@ -44,29 +37,31 @@ class Item:
     mpp: float | None = None
 
 
-def fingerprint() -> str:
-    """sha256 over the source of the modules that decide what a feature is."""
-    total = hashlib.sha256()
-    for name in CODE:
-        total.update(name.encode() + b"\0")
-        total.update(Path(__file__).parents[1].joinpath(f"{name}.py").read_bytes().replace(b"\r\n", b"\n"))
-    return total.hexdigest()
+def code(encoder: Encoder) -> str:
+    """Return the fingerprint of the code that decides what a feature is; comments and layout do not count."""
+    own = encoder.module.partition(f"{fingerprint.PACKAGE}.")[2]
+    return fingerprint.of_only([*CODE, *([own] if own else [])])
 
 
-def feature_key(item: Item, encoder: Encoder, batch: int) -> str:
-    """Fingerprint of everything that a slide's features depend on."""
+def feature_key(item: Item, encoder: Encoder) -> str:
+    """Return the fingerprint of everything that a slide's features depend on.
+
+    That is the slide (size and time of its file), the tile table's content, the um/px given by the user, code, encoder,
+    weights, normalisation, precision and kind of device. Batch size, threads, shard and the device's number are not in
+    it.
+    """
     try:
         state = os.stat(item.image)
     except OSError:
         raise UserError(f"{item.image}: no such slide: check the column `image` of the slides table") from None
     parts = [
-        fingerprint(),
+        FORMAT,
+        code(encoder),
         encoder.name,
         encoder.weights_sha256,
         encoder.normalisation,
         encoder.precision,
         encoder.device.type,
-        batch,
         item.slide,
         item.mpp,
         sha256(item.tiles),

@@ -47,6 +47,8 @@ class Encoder:
         Statistics of its training images (RGB, 0 to 1).
     weights_sha256 : str
         Of the weight file, or of the tensors where a library fetched them itself.
+    module : str
+        Dotted name of the library module that built the network; "" for a network made elsewhere.
     """
 
     name: str
@@ -59,6 +61,7 @@ class Encoder:
     normalisation: str
     precision: str
     device: torch.device
+    module: str = ""
 
     def embed(self, batch: torch.Tensor | np.ndarray) -> torch.Tensor:
         """Features (B, P) float32 on the encoder's device of ``batch`` (B, size, size, 3) uint8."""

@@ -72,6 +72,7 @@ def load(
         normalisation,
         precision,
         place,
+        BUILDERS[family].__module__,
     )
 
 
