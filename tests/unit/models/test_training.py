@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 import torch
@@ -10,7 +13,7 @@ from reference_models import PlainNetwork, train_plain
 from chowder import seeds
 from chowder.features.bags import Bags
 from chowder.files import UserError
-from chowder.models import estimators, scorer
+from chowder.models import estimators, scorer, trainer
 from chowder.models.estimators import Chowder, Weldon, fit_many
 from chowder.models.pooled import MeanPool
 from chowder.models.splits import rank_auc
@@ -74,6 +77,36 @@ def test_batched_training_equals_the_plain_loop(kind, arguments, dropout, precis
         for ours, theirs in zip(trained.parameters(), plain.parameters(), strict=True):
             scale = float(theirs.detach().abs().max()) or 1.0
             assert float((ours - theirs).detach().abs().max()) <= tolerance * scale
+
+
+@pytest.mark.parametrize("precision", [torch.float32, torch.float64])
+def test_adam_takes_torchs_steps_bit_for_bit(precision):
+    generator = torch.Generator().manual_seed(0)
+    start = [torch.randn(shape, generator=generator, dtype=precision) for shape in ((3, 40), (3, 7, 5), (3,))]
+    ours, theirs = ([torch.nn.Parameter(p.clone()) for p in start] for _ in range(2))
+    own, reference = trainer.Adam(ours, 0.01), torch.optim.Adam(theirs, lr=0.01, foreach=False)
+    for number in range(60):
+        for a, b in zip(ours, theirs, strict=True):
+            a.grad = torch.randn(a.shape, generator=generator, dtype=precision) * 10.0 ** (number % 7 - 5)
+            b.grad = a.grad.clone()
+        own.step()
+        reference.step()
+    assert all(torch.equal(a, b) for a, b in zip(ours, theirs, strict=True))
+    assert not torch.equal(ours[0], start[0])
+
+
+def test_training_never_imports_torchs_compiler():
+    program = f"""
+import sys
+sys.path[:0] = {sys.path!r}
+import numpy as np
+from {Chowder.__module__} import Chowder
+bags = [np.random.default_rng(i).normal(size=(6, 4)).astype(np.float32) for i in range(4)]
+Chowder(r=1, members=2, epochs=2, batch=2).fit(bags, [0, 1, 0, 1])
+print("torch" in sys.modules, "torch._dynamo" in sys.modules)
+"""
+    result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert result.stdout.split() == ["True", "False"], result.stderr
 
 
 @pytest.mark.parametrize(("kind", "arguments"), CASES)

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 from torch.nn import functional
+from torch.optim.adam import adam
 
 from chowder import seeds
 from chowder.files import UserError
@@ -44,29 +45,39 @@ def one_torch_thread() -> Iterator[int]:
 
 
 class Adam:
-    """Adam (Kingma & Ba, arXiv 1412.6980) with the usual constants, as in torch.optim.
+    """Hold the state of Adam (Kingma & Ba, arXiv 1412.6980) with the usual constants and take torch's own step.
 
-    torch.optim is not used because making its first optimiser imports torch's compiler: 6.6 s of CPU time a job
-    (measured), more than importing torch and training the demo's CHOWDER.
+    The step is ``torch.optim.adam.adam``. The class ``torch.optim.Adam`` takes the same one, but making the first
+    optimiser of a process imports torch's compiler (docs/decisions/adam.md).
     """
 
     def __init__(self, parameters: Iterable[torch.nn.Parameter], learning_rate: float):
         self.parameters = list(parameters)
-        self.learning_rate, self.steps = learning_rate, 0
+        self.learning_rate = learning_rate
         self.first = [torch.zeros_like(p) for p in self.parameters]
         self.second = [torch.zeros_like(p) for p in self.parameters]
+        self.steps = [torch.tensor(0.0) for _ in self.parameters]
 
     @torch.no_grad()
-    def step(self, beta1: float = 0.9, beta2: float = 0.999, eps: float = 1e-8) -> None:
+    def step(self) -> None:
         """Move every parameter by its gradient."""
-        self.steps += 1
-        size = self.learning_rate / (1 - beta1**self.steps)
-        root = (1 - beta2**self.steps) ** 0.5
-        for parameter, first, second in zip(self.parameters, self.first, self.second, strict=True):
-            gradient = parameter.grad
-            first.lerp_(gradient, 1 - beta1)
-            second.mul_(beta2).addcmul_(gradient, gradient, value=1 - beta2)
-            parameter.addcdiv_(first, second.sqrt().div_(root).add_(eps), value=-size)
+        adam(
+            self.parameters,
+            [parameter.grad for parameter in self.parameters],
+            self.first,
+            self.second,
+            [],
+            self.steps,
+            foreach=False,  # one way for every device; `fused` is faster but rounds differently
+            fused=False,
+            amsgrad=False,
+            beta1=0.9,
+            beta2=0.999,
+            lr=self.learning_rate,
+            weight_decay=0.0,
+            eps=1e-8,
+            maximize=False,
+        )
 
 
 class _Run:
