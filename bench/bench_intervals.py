@@ -183,7 +183,7 @@ def candidates(lesions: np.ndarray, hit: np.ndarray, resamples: int, rng: np.ran
     for name, each in (("Bayesian, imagined slides", size), ("Bayesian, imagined lesions", 1.0)):
         values = (drawn @ hit + two[:, 0] * each) / (drawn @ lesions + two.sum(axis=1) * each)
         limits[name] = roc.holding(share, *np.quantile(values, [0.025, 0.975]))
-        if each == size:
+        if name.endswith("slides"):
             wide = stats.norm.cdf(stats.t.ppf(0.025, units - 1) * math.sqrt((units + 1) / (units - 1)))
             limits[f"{name}, expanded"] = roc.holding(share, *np.quantile(values, [wide, 1 - wide]))
     return limits
