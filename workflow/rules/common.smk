@@ -42,7 +42,7 @@ WORKFLOW = own_folder()
 PROGRAMS = WORKFLOW / "scripts"
 sys.path.insert(0, str(PROGRAMS.resolve()))
 
-from chowder import fingerprint, machine
+from chowder import fingerprint, machine, preflight
 from chowder.data import cohort
 from chowder.features import shards
 from chowder.files import UserError
@@ -140,6 +140,7 @@ def slides_table():
     return table if os.path.exists(table) or os.path.isabs(table) else near(WORKFLOW.parent / table)
 
 
+checked(preflight.patterns, config["slides"])
 TABLE = checked(slides_table)
 ROOT = slides_root() if SOURCE == "table" else None
 SLIDES = {
@@ -174,9 +175,11 @@ def passing(flag, paths):
 # --- encoders, methods, splits ----------------------------------------------------------------------------------------
 
 ENCODERS = {re.sub(r"[:/]", "-", name): name for name in config["encoders"]}
+checked(preflight.encoders, config["encoders"], config["embedding"]["weights"])
 METHODS = list(config["methods"])
 for name in METHODS:
     checked(methods.parse, name)
+checked(preflight.folds, config["cv"]["folds"], config["cv"]["over"], SLIDES.values())
 FOLDS = [f"cv{fold + 1}" for fold in range(config["cv"]["folds"])]
 SPLITS = (["competition"] if TEST else []) + FOLDS
 SHARDS = {
@@ -307,6 +310,11 @@ SOURCE_SHA256 = {
     for file, pin in zip(SOURCE_KEYS, (config["download"]["checksums_sha256"], config["download"]["reference_sha256"]))
 }
 BASE_URL = config["download"]["base_url"]
+if SOURCE == "camelyon16":
+    checked(preflight.address, BASE_URL)
+    if preflight.shipped(WORKFLOW.parent):
+        known = checked(cohort.read, preflight.shipped(WORKFLOW.parent), "{slide}", "")
+        checked(preflight.camelyon16, SLIDES, [row.slide for row in known], TABLE)
 DOWNLOAD = {  # where a file comes from does not matter when its checksum is pinned
     "base": untracked(BASE_URL) if config["download"]["checksums_sha256"] else (lambda wildcards: BASE_URL),
     "settings": untracked(json.dumps(chosen("download.retries", "download.timeout_s"))),
