@@ -49,6 +49,8 @@ def test_dry_run_works_offline_and_plans_the_whole_chain(fresh):
         (["slides={table: none.csv}"], ["none.csv", "no such file"]),
         (["figures={heatmaps: [test_999]}"], ["test_999", "not a test slide"]),
         (["slides={source: table}"], ["slides.root is not set"]),
+        (["slides={image: '{name}.tif'}"], ["slides.image", "{name}", "use {slide} only"]),
+        (["cv={folds: 20}"], ["cv.folds", "20 folds need 20 tumour slides"]),
         (["evaluation={reference: maxpol}"], ["evaluation.reference", "'maxpol'", "maxpool"]),
     ],
 )
