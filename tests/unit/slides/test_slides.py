@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from pathlib import Path
 
@@ -420,3 +421,20 @@ def test_openslides_pixels_are_not_shifted_where_its_downsample_is_off(tmp_path)
     for number, tile in enumerate(tiles):
         row, column = divmod(number, grid.columns)
         assert np.array_equal(tile, np.asarray(truth)[row * 37 :, column * 37 :][:37, :37])
+
+
+@pytest.mark.parametrize(
+    ("change", "key"),
+    [({"mpp0": 0.5}, "mpp0"), ({"columns": 99}, "columns"), ({"level": -1}, "level"), ({"extent": 900.0}, "extent")],
+)
+def test_a_grid_of_another_slide_is_refused(tmp_path, change, key):
+    image = generic(tmp_path / "a.tif", 1500, 1200)
+    own = tiling.grid(describe.describe(image), 64, 0.52)
+    with Reader(image) as reader:
+        assert len(list(reader.tiles(np.array([[0, 0]]), own))) == 1
+        with pytest.raises(
+            UserError, match=rf"a\.tif: the tile grid was laid on another slide \({key} is .*rerun `tiles`"
+        ):
+            next(reader.tiles(np.array([[0, 0]]), dataclasses.replace(own, **change)))
+    with Reader(image, 0.3) as reader, pytest.raises(UserError, match="laid on another slide"):
+        next(reader.tiles(np.array([[0, 0]]), own))

@@ -14,12 +14,14 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Iterator
+from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from chowder.files import UserError
 from chowder.slides.describe import aligned_start, describe_open, first_line, open_slide
+from chowder.slides.grid import grid as lay
 from chowder.slides.stored import READABLE, Stored, tiff_directories
 
 if TYPE_CHECKING:
@@ -59,6 +61,7 @@ class Reader:
         self.info = describe_open(self._slide, self.path, mpp)
         self._pages, self._layout = self._match_pages()
         self._used: set[str] = set()
+        self._agreed: Grid | None = None  # the grid that was last found to be this slide's
 
     def __enter__(self) -> Reader:
         return self
@@ -187,14 +190,31 @@ class Reader:
             result[top : top + count] = (total + factor * factor // 2) // (factor * factor)
         return result
 
+    def _check(self, grid: Grid) -> None:
+        """Refuse a grid that is not this slide's own: another um/px, size or pyramid."""
+        if grid is self._agreed:
+            return
+        own = asdict(lay(self.info, grid.size, grid.mpp, grid.resample))
+        for key, value in asdict(grid).items():
+            same = math.isclose(value, own[key], rel_tol=1e-9) if isinstance(value, float) else value == own[key]
+            if not same:
+                raise UserError(
+                    f"{self.path}: the tile grid was laid on another slide ({key} is {value} there, {own[key]} here): "
+                    "delete the tile table and rerun `tiles`"
+                )
+        self._agreed = grid
+
     def tiles(self, xy: np.ndarray, grid: Grid) -> Iterator[np.ndarray]:
         """Yield the tiles with upper left corners ``xy`` (n, 2) of ``grid`` as (size, size, 3) uint8, in that order.
 
         Give them in row-major order: that is what makes it fast. Resampling is Lanczos (three lobes, widened by the
         reduction, so that nothing aliases) on a grid of px at the target um/px that starts at (0, 0): a tile's pixels
-        don't depend on which others are read. Raises UserError with slide and place when pixels are unreadable.
+        don't depend on which others are read. Raises UserError with slide and place when pixels are unreadable, and for
+        a grid that was laid on another slide.
         """
         import pyvips
+
+        self._check(grid)
 
         level, size, scale = grid.level, grid.size, grid.scale
         image = self._image(level, size * scale + 8) if scale >= 1 else None
