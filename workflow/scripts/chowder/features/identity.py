@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -72,9 +73,11 @@ def feature_key(item: Item, encoder: Encoder) -> str:
 
 
 def library_versions() -> dict[str, str]:
+    """Return the versions of this library and of those that decode, resample and embed, to be recorded in files."""
     from importlib.metadata import PackageNotFoundError, version
 
-    result = {}
+    # Not imported: a new version number alone must not count as another code (chowder.fingerprint).
+    result = {"chowder": sys.modules[fingerprint.PACKAGE].__version__}
     for package in ("torch", "torchvision", "timm", "pyvips", "openslide-python", "pillow", "numpy"):
         try:
             result[package] = version(package)
