@@ -11,7 +11,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 TINY = ("--configfile", "tests/workflow/tiny.yaml")
-PARTS = ("config.yaml", "config", "workflow", "profiles", "envs", "tests")
+PARTS = ("Snakefile", "config.yaml", "config", "workflow", "profiles", "envs", "tests")
 
 
 def clone(target: Path) -> Path:

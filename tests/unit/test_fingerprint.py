@@ -126,6 +126,15 @@ def test_modules_named_in_strings_are_given_by_hand(house):
     assert fingerprint.of(program) != fingerprint.of(program, ["chowder.a"])
 
 
+def test_tables_of_names_do_not_count(house):
+    """The caller puts the entry that a job uses beside the fingerprint, so that another entry changes nothing."""
+    program = house({"program.py": "from chowder import kinds\n", "chowder/kinds.py": "KINDS = {1: 'a'}\n"})
+    counted, without = fingerprint.of(program), fingerprint.of(program, tables=["chowder.kinds"])
+    house({"chowder/kinds.py": "KINDS = {1: 'a', 2: 'b'}\n"})
+    assert fingerprint.of(program) != counted
+    assert fingerprint.of(program, tables=["chowder.kinds"]) == without
+
+
 @pytest.mark.parametrize(
     ("text", "words"),
     [

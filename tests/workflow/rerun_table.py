@@ -72,7 +72,7 @@ class Change:
     Attributes
     ----------
     what : the change in words, as the table says it.
-    jobs : jobs by rule, without ``all``.
+    jobs : jobs by rule, without targets.
     key, value : a key of the config, for example ``tissue.mpp``, and the value that it gets.
     edit : changes the folder for the time of the dry run.
     """
@@ -131,6 +131,21 @@ def module(name: str, text: str = "\nEDITED = 1\n") -> Callable[[Path], contextl
     return appended(f"{LIBRARY}/**/{name}.py", text)
 
 
+def edited(name: str, change: tuple[str, str]) -> Callable[[Path], contextlib.AbstractContextManager]:
+    """A library module with one text in place of another."""
+
+    @contextlib.contextmanager
+    def edit(folder: Path) -> Iterator[None]:
+        path = folder / f"{LIBRARY}/{name}.py"
+        with kept(path):
+            before = path.read_text()
+            assert before.count(change[0]) == 1
+            path.write_text(before.replace(*change))
+            yield
+
+    return edit
+
+
 def script(name: str) -> Callable[[Path], contextlib.AbstractContextManager]:
     """Code at the end of a program."""
     return appended(f"{PROGRAMS}/{name}.py", "\nEDITED = 1\n")
@@ -179,6 +194,14 @@ def another_image(folder: Path) -> Iterator[None]:
 
 
 NEW = "normal_009,0,train,centre_a,negative\n"
+
+KIND = (
+    '    "weldon": Kind(',
+    '    "other": Kind("Other", "chowder.models.pooled:Other", "baselines"),\n    "weldon": Kind(',
+)
+FAMILY = ('    "timm":', '    "other": "chowder.features.encoders.other:other",\n    "timm":')
+TITLE = ('Kind("WELDON"', 'Kind("Weldon"')
+PRINTED = ("figure_curves", "figure_auc_r", "figure_ensemble", "figure_training")
 
 CHANGES: list[Change] = [
     Change("nothing", NOTHING),
@@ -317,39 +340,35 @@ CHANGES: list[Change] = [
         figures__method="weldon_r1",
         figures__heatmaps=["test_002"],
     ),
-    *keys("`gallery.gallery`", plus(REPORT, figure_gallery=1), figures__gallery=2),
+    *keys("`figures.gallery`", plus(REPORT, figure_gallery=1), figures__gallery=2),
     Change("every file of the workflow touched", NOTHING, edit=touched),
     Change("comments and docstrings in every module and program", NOTHING, edit=comments),
     Change("code of a program: `figure_tissue.py`", plus(REPORT, figure_tissue=1), edit=script("figure_tissue")),
+    Change("another kind of method, or family of encoders, in the code", NOTHING, edit=edited("models/kinds", KIND)),
     Change(
-        "code of `data/download/client`, `features/shards`, `settings`, `fingerprint`",
+        "another kind of method, or family of encoders, in the code",
         NOTHING,
-        edit=module("data/download/client"),
+        edit=edited("features/encoders/families", FAMILY),
     ),
-    Change(
-        "code of `data/download/client`, `features/shards`, `settings`, `fingerprint`",
-        NOTHING,
-        edit=module("features/shards"),
-    ),
-    Change(
-        "code of `data/download/client`, `features/shards`, `settings`, `fingerprint`", NOTHING, edit=module("settings")
-    ),
-    Change(
-        "code of `data/download/client`, `features/shards`, `settings`, `fingerprint`",
-        NOTHING,
-        edit=module("fingerprint"),
-    ),
-    Change("code of `data/cohort` (slides table)", TABULATED, edit=module("data/cohort")),
+    Change("the title of WELDON", plus(TABLE, dict.fromkeys(PRINTED, 1)), edit=edited("models/kinds", TITLE)),
+    Change("code of `data/download/client`", NOTHING, edit=module("data/download/client")),
+    Change("code of `data/cohort` (slides tables)", plus(TABULATED, LESIONS), edit=module("data/cohort")),
     Change("code of `data/simulation/render`", SIMULATED, edit=module("data/simulation/render")),
     Change("code of `slides/tissue`", TISSUE, edit=module("slides/tissue")),
-    Change("code of `features/encoders/base`", EMBEDDED, edit=module("features/encoders/base")),
+    Change("code of `features/shards`", NOTHING, edit=module("features/shards")),
+    Change("code of `features/encoders/lite0`", EMBEDDED, edit=module("features/encoders/lite0")),
+    Change("code of `features/encoders/resnet`", NOTHING, edit=module("features/encoders/resnet")),
     Change("code of `models/trainer`", LEARNT, edit=module("models/trainer")),
     Change("code of `models/pooled`", POOLED, edit=module("models/pooled")),
+    Change("code of `models/splits`", SPLIT, edit=module("models/splits")),
     Change("code of `evaluation/localisation`", LOCALISED, edit=module("evaluation/localisation")),
-    Change("code of `evaluation/froc`", LESIONS, edit=module("evaluation/froc")),
+    Change("code of `evaluation/lesions`", LESIONS, edit=module("evaluation/lesions")),
+    Change("code of `evaluation/froc`", EVALUATED, edit=module("evaluation/froc")),
     Change("code of `evaluation/comparisons`", TESTED, edit=module("evaluation/comparisons")),
     Change("code of `report/table/rows`", TABLE, edit=module("report/table/rows")),
-    Change("code of `report/figures/curves`", ONE_DRAWING, edit=module("report/figures/curves")),
+    Change("code of `report/figures/curves`", plus(REPORT, figure_curves=1), edit=module("report/figures/curves")),
+    Change("code of `report/figures/style`", ONE_DRAWING, edit=module("report/figures/style")),
+    Change("code of `settings`", NOTHING, edit=module("settings")),
     Change("one caption of the report", REPORT, edit=appended("workflow/report/table.rst", "More.\n")),
 ]
 
@@ -387,7 +406,8 @@ def dry_run(folder: Path, change: Change) -> Jobs:
     if status:
         raise AssertionError(f"{change}: the dry run ended with {status}:\n{text[-3000:]}")
     jobs = planned(text)
-    jobs.pop("all", None)
+    for target in ("all", "everything"):
+        jobs.pop(target, None)
     assert jobs or "Nothing to be done" in text, text[-3000:]
     return jobs
 
@@ -397,14 +417,19 @@ def wanted(jobs: Jobs) -> Jobs:
     return {rule: count for rule, count in jobs.items() if count}
 
 
+COLUMNS = ("simulate", "tissue", "tiles", "embed", "train", "localise", "evaluate")
+
+
 def markdown() -> str:
-    """The table for the documentation: one line per kind of change."""
+    """The table for the documentation: one line per kind of change, the longest stages in columns of their own."""
     lines = {}
     for change in CHANGES:
-        jobs = wanted(change.jobs)
-        text = ", ".join(f"{rule} {count}" if count > 1 else rule for rule, count in sorted(jobs.items()))
-        lines[change.what] = f"| {change.what} | {sum(jobs.values()) or ''} | {text or 'nothing'} |"
-    return "\n".join(["| change | jobs | planned |", "|---|---|---|", *lines.values()])
+        cells = [change.jobs.get(rule, 0) for rule in COLUMNS]
+        total = sum(change.jobs.values())
+        numbers = " | ".join(str(number or "") for number in [*cells, total - sum(cells), total])
+        lines[change.what] = f"| {change.what} | {numbers} |" if total else f"| {change.what} |{' |' * 8} nothing |"
+    head = " | ".join(["change", *COLUMNS, "others", "jobs"])
+    return "\n".join([f"| {head} |", "|---" * 10 + "|", *lines.values()])
 
 
 def main() -> None:

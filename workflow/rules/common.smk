@@ -1,4 +1,6 @@
 # Functions and lists that the rules share. No rule stands here, and no rule file defines a function.
+import dataclasses
+import functools
 import io
 import json
 import os
@@ -43,11 +45,13 @@ PROGRAMS = WORKFLOW / "scripts"
 sys.path.insert(0, str(PROGRAMS.resolve()))
 
 from chowder import fingerprint, machine, preflight
+from chowder import settings as config_check
 from chowder.data import cohort
 from chowder.features import shards
+from chowder.features.encoders import families
 from chowder.files import UserError
+from chowder.models import kinds
 from chowder.models import names as methods
-from chowder import settings as config_check
 
 machine.this_python_first()
 
@@ -83,14 +87,23 @@ def program(name):
     return {"program": untracked(near(PROGRAMS / f"{name}.py"))}
 
 
-def code(name, also=None):
+TABLES = ("chowder.models.kinds", "chowder.features.encoders.families")  # of methods and encoders by name
+
+
+@functools.cache
+def code_of(name, entries):
+    """The fingerprint of a program, of what it executes, and of entries of the tables with the modules they name."""
+    modules = [module for _, module in entries if module]
+    return json.dumps([fingerprint.of(PROGRAMS / f"{name}.py", modules, TABLES), *(text for text, _ in entries)])
+
+
+def code(name, entries=lambda wildcards: ()):
     """``**code("tissue")`` in params: the path of a program, and the fingerprint of all the code that it executes.
 
-    ``also`` gives, for the job's wildcards, modules that the program reaches by a name in a string.
+    The tables of methods and encoders do not count: another line in them computes nothing again. ``entries`` gives,
+    for the job's wildcards, what they say of the methods or the encoder that the job uses: (text, module or "").
     """
-    path = PROGRAMS / f"{name}.py"
-    value = (lambda wildcards: fingerprint.of(path, also(wildcards))) if also else fingerprint.of(path)
-    return program(name) | {"code": value}
+    return program(name) | {"code": lambda wildcards: code_of(name, entries(wildcards))}
 
 
 def labelled(values):
@@ -226,9 +239,9 @@ def figure(stem, caption, category, **labels):
     return {"png": png, "svg": f"{path}.svg", "csv": f"{path}.csv"}
 
 
-def drawing(name, *keys):
+def drawing(name, *keys, entries=lambda wildcards: ()):
     """``**drawing("figure_curves")`` in params: what every figure takes, and ``keys`` of the config."""
-    return code(name) | {
+    return code(name, entries) | {
         "settings": settings("dataset", *keys, simulated=SIMULATED),
         "stem": lambda wildcards, output: output.png[:-4],
     }
@@ -255,12 +268,25 @@ CAPTIONS = fingerprint.of_texts(sorted((WORKFLOW / "report").glob("*.rst")))
 
 def kind(wildcards):
     """What the name of the job's method stands for."""
-    return methods.KINDS[methods.parse(wildcards.method).kind]
+    return kinds.KINDS[methods.parse(wildcards.method).kind]
 
 
 def estimator(wildcards):
-    """The module that holds the class of the job's method."""
-    return [kind(wildcards).estimator.partition(":")[0]]
+    """The entry of the job's method without its title, and the module that holds its class."""
+    entry = dataclasses.replace(kind(wildcards), title="", unused=())
+    return ((repr(entry), entry.estimator.partition(":")[0]),)
+
+
+def network(wildcards):
+    """The entry of the job's encoder, and the module that builds it."""
+    entry = families.family_of(ENCODERS[wildcards.encoder])
+    return ((entry, entry.partition(":")[0]),)
+
+
+def titles(wildcards):
+    """What the job prints of its method, or of all."""
+    names = [wildcards.method] if "method" in wildcards.keys() else METHODS
+    return tuple((methods.label(name), "") for name in names)
 
 
 def training_settings(wildcards):

@@ -144,7 +144,7 @@ rule benchmark_table:
         mem_mb=800,
         runtime=10,
     params:
-        **code("benchmark_table"),
+        **code("benchmark_table", titles),
         settings=settings(
             "dataset",
             "evaluation.froc_mode",

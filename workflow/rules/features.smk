@@ -20,7 +20,7 @@ rule embed:
         runtime=240,
         gpu=gpus("embedding"),
     params:
-        **code("embed"),
+        **code("embed", network),
         settings=embedding_settings,
         batch=untracked(config["embedding"]["batch"]),
         device=untracked(config["embedding"]["device"]),

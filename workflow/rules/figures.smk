@@ -17,7 +17,7 @@ rule figure_curves:
         mem_mb=800,
         runtime=10,
     params:
-        **drawing("figure_curves"),
+        **drawing("figure_curves", entries=titles),
         methods=METHODS,
     shell:
         "python {params.program:q}"
@@ -43,7 +43,7 @@ rule figure_auc_r:
         mem_mb=800,
         runtime=10,
     params:
-        **drawing("figure_auc_r"),
+        **drawing("figure_auc_r", entries=titles),
         methods=METHODS,
     shell:
         "python {params.program:q}"
@@ -66,7 +66,7 @@ rule figure_ensemble:
         mem_mb=800,
         runtime=10,
     params:
-        **drawing("figure_ensemble"),
+        **drawing("figure_ensemble", entries=titles),
         methods=LEARNT,
     shell:
         "python {params.program:q}"
@@ -110,7 +110,7 @@ rule figure_training:
         mem_mb=800,
         runtime=10,
     params:
-        **drawing("figure_training"),
+        **drawing("figure_training", entries=titles),
         methods=LEARNT,
     shell:
         "python {params.program:q}"
@@ -147,7 +147,7 @@ rule figure_heatmap:
         mem_mb=1500,
         runtime=10,
     params:
-        **drawing("figure_heatmap", "localisation.score"),
+        **drawing("figure_heatmap", "localisation.score", entries=titles),
     shell:
         "python {params.program:q}"
         " --slide {wildcards.slide}"
@@ -187,7 +187,7 @@ rule figure_gallery:
         mem_mb=1500,
         runtime=10,
     params:
-        **drawing("figure_gallery", "figures.gallery"),
+        **drawing("figure_gallery", "figures.gallery", entries=titles),
         mpp=lambda wildcards: SLIDES[wildcards.slide].mpp,
     shell:
         "python {params.program:q}"

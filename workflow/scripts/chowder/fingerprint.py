@@ -19,20 +19,22 @@ PACKAGE = "chowder"
 LENGTH = 20  # hexadecimal digits, 80 bits
 
 
-def of(program: str | os.PathLike, also: Iterable[str] = ()) -> str:
+def of(program: str | os.PathLike, also: Iterable[str] = (), tables: Iterable[str] = ()) -> str:
     """Return the fingerprint of a program and of all library modules that it executes.
 
     Parameters
     ----------
     program : path of the script; the package ``chowder`` is the folder of that name beside it.
     also : dotted names of modules that the program reaches by a name in a string, for example the estimators of
-        ``chowder.models.names``. What they import counts too.
+        ``chowder.models.kinds``. What they import counts too.
+    tables : dotted names of modules that do not count: they only list things by name, and the caller puts the entries
+        that a job uses beside the fingerprint.
 
     Errors: ``ValueError`` for an import that cannot be followed (see :func:`modules`), ``OSError`` and ``SyntaxError``
     for a file that cannot be read.
     """
     files = modules(program, also)
-    return _combined({"": Path(program)} | files)
+    return _combined({"": Path(program)} | {name: path for name, path in files.items() if name not in set(tables)})
 
 
 def of_modules(names: Iterable[str]) -> str:

@@ -54,10 +54,9 @@ def fit(group: list[names.Method], bags: Any, labels: list[int], settings: dict[
         if estimator not in together:
             estimator.fit(bags, labels)
     if together:
-        from chowder.models.estimators import fit_many
-
         what = ", ".join(estimator.name for estimator in together)
-        fit_many(together, bags, labels, progress=f"training {what} ({' '.join(str(part) for part in stream if part)})")
+        progress = f"training {what} ({' '.join(str(part) for part in stream if part)})"
+        together[0].fit_with(together[1:], bags, labels, progress)
     return estimators
 
 

@@ -87,6 +87,10 @@ class EnsembleEstimator:
         fit_many([self], bags, labels, progress)
         return self
 
+    def fit_with(self, others: Sequence[EnsembleEstimator], *what: Any) -> None:
+        """Fit this ensemble and others together, see :func:`fit_many` for ``what``: bags, labels, progress."""
+        fit_many([self, *others], *what)
+
     def predict_proba(self, bags: Bags | Sequence[np.ndarray]) -> np.ndarray:
         """(n, E) probability of tumour, one column a member."""
         with one_torch_thread() as threads:

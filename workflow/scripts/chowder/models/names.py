@@ -1,4 +1,4 @@
-"""Names of methods (``chowder_r5``), what they stand for, and the one place where a new kind is added.
+"""Names of methods (``chowder_r5``) and what they stand for.
 
 Only the standard library is imported: the Snakefile reads method names while it is parsed. The classes are named by
 path; chowder.models.build imports them when a method is built.
@@ -10,38 +10,7 @@ import re
 from dataclasses import dataclass
 
 from chowder.files import UserError
-
-
-@dataclass(frozen=True)
-class Kind:
-    """One kind of aggregator.
-
-    Attributes
-    ----------
-    title : name in figures and tables.
-    estimator : ``"module:Class"``; a class with ``fit``, ``predict_proba``, ``instance_scores``, ``save``, ``load``.
-    settings : section of the config that holds its keyword arguments, ``"training"`` or ``"baselines"``.
-    r : whether the name carries R, the number of top and of bottom instances.
-    j : whether the name may carry J, the number of embeddings.
-    unused : keys of its section that decide nothing: a change of them trains nothing.
-    """
-
-    title: str
-    estimator: str
-    settings: str
-    r: bool = False
-    j: bool = False
-    unused: tuple[str, ...] = ()
-
-
-# A new aggregator is one line here and one class (docs/models.md).
-KINDS: dict[str, Kind] = {
-    "meanpool": Kind("MeanPool", "chowder.models.pooled:MeanPool", "baselines"),
-    "maxpool": Kind("MaxPool", "chowder.models.pooled:MaxPool", "baselines"),
-    "weldon": Kind("WELDON", "chowder.models.estimators:Weldon", "training", r=True, unused=("hidden", "dropout")),
-    "chowder": Kind("CHOWDER", "chowder.models.estimators:Chowder", "training", r=True, j=True),
-}
-
+from chowder.models.kinds import KINDS
 
 # What to do about members that stayed on the plateau; said in the log and under the table.
 UNDERTRAINED_ADVICE = "raise training.epochs, lower training.l2, or scale the features"

@@ -1,7 +1,7 @@
 """What every encoder is: a frozen network, how tiles are normalised for it, its device and precision.
 
 To add a family, write a module beside this one with a function that returns a ``Built`` and put it into
-``chowder.features.encoders.registry.BUILDERS``.
+``chowder.features.encoders.families.FAMILIES``.
 """
 
 from __future__ import annotations

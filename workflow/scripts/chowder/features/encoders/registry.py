@@ -1,14 +1,12 @@
-"""Encoders by name: ``BUILDERS`` lists the families, ``load`` makes one ready to embed."""
+"""Encoders by name: ``load`` makes one ready to embed. The networks are imported when they are needed."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import importlib
 from typing import TYPE_CHECKING
 
-from chowder.features.encoders.base import Built, Encoder, fold_batch_norm
-from chowder.features.encoders.lite0 import efficientnet_lite0
-from chowder.features.encoders.resnet import resnet
-from chowder.features.encoders.timm import timm_model
+from chowder.features.encoders.base import Encoder, fold_batch_norm
+from chowder.features.encoders.families import FAMILIES, family_of
 from chowder.files import UserError
 from chowder.machine import torch_device
 
@@ -29,7 +27,7 @@ def load(
 
     Parameters
     ----------
-    name : "resnet50", "efficientnet_lite0", "timm:<name>", ... (``BUILDERS``)
+    name : "resnet50", "efficientnet_lite0", "timm:<name>", ... (``families.FAMILIES``)
     weights : a checkpoint file; for ResNets also a torchvision tag such as "IMAGENET1K_V2". None: the default ones.
     device : "auto" (CUDA when there is one), "cpu", "cuda" or "cuda:1"
     precision : "auto" (bf16 where the hardware is fast at it, else fp32), "fp32", "bf16", "fp16" (CUDA only)
@@ -40,16 +38,17 @@ def load(
     """
     import torch
 
-    family, _, rest = name.partition(":")
-    if family not in BUILDERS or (family == "timm") != bool(rest):
+    builder = family_of(name)
+    if builder is None:
         raise UserError(
-            f"encoder {name!r} is not known: use one of {', '.join(sorted(BUILDERS))} (timm as timm:<name>)"
+            f"encoder {name!r} is not known: use one of {', '.join(sorted(FAMILIES))} (timm as timm:<name>)"
         )
+    module, _, function = builder.partition(":")
     place = torch_device(device)
     precision = _precision(precision, place)
     if normalisation not in {"nikitenko", "none"}:
         raise UserError(f"embedding.normalisation: {normalisation!r} is neither 'nikitenko' nor 'none'")
-    built = BUILDERS[family](rest or name, weights or None)
+    built = getattr(importlib.import_module(module), function)(name.partition(":")[2] or name, weights or None)
     model = built.model.eval().requires_grad_(False)
     if fold:
         model = fold_batch_norm(model)
@@ -72,7 +71,7 @@ def load(
         normalisation,
         precision,
         place,
-        BUILDERS[family].__module__,
+        module,
     )
 
 
@@ -92,10 +91,3 @@ def _precision(precision: str, device: torch.device) -> str:
         getattr(torch.cpu, test, lambda: False)() for test in ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
     )
     return "bf16" if fast else "fp32"
-
-
-BUILDERS: dict[str, Callable[[str, str | None], Built]] = {
-    **dict.fromkeys(("resnet18", "resnet34", "resnet50", "resnet101", "resnet152"), resnet),
-    "efficientnet_lite0": efficientnet_lite0,
-    "timm": timm_model,
-}
