@@ -9,7 +9,6 @@ import pytest
 
 from chowder import preflight
 from chowder.data import cohort
-from chowder.features.encoders import names, registry
 from chowder.files import UserError
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -20,10 +19,6 @@ class Row:
     slide: str
     label: int
     split: str = ""
-
-
-def test_every_family_has_a_builder_and_the_other_way_round():
-    assert sorted(names.FAMILIES) == sorted(registry.BUILDERS)
 
 
 @pytest.mark.parametrize("pattern", ["images/{slide}.tif", "{slide}/{slide}.svs", "fixed.tif", "", "a{{b}}{slide}"])

@@ -14,7 +14,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Protocol
 
-from chowder.features.encoders.names import FAMILIES
+from chowder.features.encoders.families import FAMILIES, family_of
 from chowder.files import UserError
 
 SCHEMES = ("https", "http", "file")
@@ -72,9 +72,8 @@ def encoders(names: Sequence[str], weights: Mapping[str, str]) -> None:
     file that is not there.
     """
     for name in names:
-        family, _, rest = name.partition(":")
-        if family not in FAMILIES or (family == "timm") != bool(rest):
-            near = difflib.get_close_matches(family, FAMILIES, n=1)
+        if family_of(name) is None:
+            near = difflib.get_close_matches(name.partition(":")[0], set(FAMILIES) - {name}, n=1)
             hint = f"did you mean {near[0]}?" if near else f"use one of {', '.join(FAMILIES)} (timm as timm:<name>)"
             raise UserError(f"config: encoders: {name!r} is not known: {hint}")
     for name, path in weights.items():
