@@ -284,8 +284,9 @@ CHANGES: list[Change] = [
         embedding__precision="bf16",
         embedding__compile=True,
     ),
-    *keys("`embedding.weights` of the encoder", EMBEDDED, embedding__weights={"efficientnet_lite0": "other"}),
-    *keys("`embedding.weights` of another encoder", NOTHING, embedding__weights={"resnet18": "other"}),
+    *keys(
+        "`embedding.weights` of the encoder", EMBEDDED, embedding__weights={"efficientnet_lite0": "config/config.yaml"}
+    ),
     *keys(
         "`embedding.batch`, `device`, `shard`, `threads`",
         NOTHING,
