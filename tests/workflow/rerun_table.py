@@ -393,7 +393,7 @@ def dry_run(folder: Path, change: Change) -> Jobs:
                 os.dup2(output.fileno(), 1)
                 os.dup2(output.fileno(), 2)
                 # a test runner may have put objects of its own in their place
-                sys.stdout, sys.stderr = (open(number, "w", encoding="utf-8", closefd=False) for number in (1, 2))
+                sys.stdout, sys.stderr = os.fdopen(1, "w"), os.fdopen(2, "w")
                 os.chdir(folder)
                 sys.argv = ["snakemake", "-n", "--cores", "2", *TINY, *change.arguments]
                 snakemake.cli.main()
