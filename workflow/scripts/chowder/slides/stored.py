@@ -1,16 +1,21 @@
-"""The directories of a TIFF file, read without a library: which tiles are stored with no bytes."""
+"""The directories of a TIFF file: sizes, tiles, compression, which tiles are stored with no bytes or cut off."""
 
 from __future__ import annotations
 
+import logging
 import math
-import os
-import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
+if TYPE_CHECKING:
+    import tifffile
+
 READABLE = {1, 5, 7, 8, 32946}  # none, LZW, JPEG, deflate: what every libvips build decodes by itself
+# width, height, bits, compression, tile width and height, tile offsets and byte counts
+_TAGS = (256, 257, 258, 259, 322, 323, 324, 325)
 
 
 @dataclass(frozen=True)
@@ -33,56 +38,38 @@ class Stored:
 
 
 def tiff_directories(path: str) -> list[Stored]:
-    """The directories of a TIFF or BigTIFF, in the order of libvips' pages; [] for other files."""
+    """Return the directories of a TIFF or BigTIFF, in the order of libvips' pages; [] for other and damaged files."""
+    import tifffile
+
+    logging.getLogger("tifffile").setLevel(logging.CRITICAL)  # whether a file is a slide is for OpenSlide to say
     try:
-        with open(path, "rb") as handle:
-            return list(_walk(handle))
-    except (OSError, struct.error, KeyError, IndexError, ValueError):
+        with tifffile.TiffFile(path) as file:
+            return [_stored(page, file.filehandle.size) for page in _pages(file)]
+    except Exception:  # whatever tifffile raises for a damaged directory
         return []
 
 
-_TYPES = {1: "B", 3: "H", 4: "I", 13: "I", 16: "Q"}
-
-
-def _walk(handle) -> Iterator[Stored]:
-    total = os.fstat(handle.fileno()).st_size
-    head = handle.read(16)
-    order = {b"II": "<", b"MM": ">"}[head[:2]]
-    big = struct.unpack(order + "H", head[2:4])[0] == 43
-    entry, pointer, counter = (20, "Q", "Q") if big else (12, "I", "H")
-    wide = struct.calcsize(order + pointer)
-    offset = struct.unpack_from(order + pointer, head, 8 if big else 4)[0]
+def _pages(file: tifffile.TiffFile) -> Iterator[tifffile.TiffPage]:
     seen = set()
-    while offset and offset not in seen:
-        seen.add(offset)
-        handle.seek(offset)
-        count = struct.unpack(order + counter, handle.read(struct.calcsize(order + counter)))[0]
-        if count > 4096:
-            raise ValueError("not a directory")
-        data = handle.read(count * entry + wide)
-        tags = {}
-        for i in range(count):
-            code, kind = struct.unpack_from(order + "HH", data, i * entry)
-            number = struct.unpack_from(order + pointer, data, i * entry + 4)[0]
-            if code in {256, 257, 258, 259, 322, 323, 324, 325} and kind in _TYPES and number <= 2**24:
-                form = f"{order}{number}{_TYPES[kind]}"
-                length = struct.calcsize(form)
-                raw = data[i * entry + 4 + wide : i * entry + 4 + 2 * wide]
-                if length > wide:
-                    handle.seek(struct.unpack(order + pointer, raw)[0])
-                    raw = handle.read(length)
-                tags[code] = struct.unpack(form, raw[:length])
-        size, tile = (tags[256][0], tags[257][0]), None
-        sparse = np.zeros((0, 0), bool)
-        if 322 in tags and 323 in tags and 325 in tags:
-            tile = (tags[322][0], tags[323][0])
-            shape = (-(-size[1] // tile[1]), -(-size[0] // tile[0]))
-            empty = np.asarray(tags[325]) == 0
-            if empty.size == shape[0] * shape[1]:
-                sparse = empty.reshape(shape)
-        lost = 0
-        if len(tags.get(324, ())) == len(tags.get(325, (0,))):
-            ends = [start + length for start, length in zip(tags[324], tags[325], strict=True) if length]
-            lost = sum(end > total for end in ends)
-        yield Stored(size, tile, tags.get(259, (1,))[0], max(tags.get(258, (1,))), sparse, lost)
-        offset = struct.unpack_from(order + pointer, data, count * entry)[0]
+    for page in file.pages:
+        if page.offset in seen:  # a chain that bites its tail has no end
+            return
+        seen.add(page.offset)
+        yield page
+
+
+def _stored(page: tifffile.TiffPage, total: int) -> Stored:
+    """One directory of a file of ``total`` bytes."""
+    tags = {code: np.atleast_1d(page.tags[code].value) for code in _TAGS if code in page.tags}
+    size, tile = (int(tags[256][0]), int(tags[257][0])), None
+    starts, lengths = tags.get(324, np.zeros(0)), tags.get(325, np.zeros(0))
+    sparse = np.zeros((0, 0), bool)
+    if 322 in tags and 323 in tags and 325 in tags:
+        tile = (int(tags[322][0]), int(tags[323][0]))
+        shape = (-(-size[1] // tile[1]), -(-size[0] // tile[0]))
+        if lengths.size == shape[0] * shape[1]:
+            sparse = (lengths == 0).reshape(shape)
+    lost = 0
+    if starts.size == lengths.size:
+        lost = int((lengths > np.maximum(total - starts.astype(float), 0)).sum())
+    return Stored(size, tile, int(tags.get(259, [1])[0]), int(max(tags.get(258, [1]))), sparse, lost)
