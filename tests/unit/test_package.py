@@ -91,3 +91,16 @@ print(json.dumps([importlib.metadata.version("chowder"), sys.modules["chowder"].
     )
     assert result.returncode == 0, result.stderr
     assert json.loads(result.stdout) == [chowder.__version__, str(SCRIPTS / "chowder" / "__init__.py")]
+
+
+def test_pre_commit_runs_the_linters_of_the_lock():
+    lock = (ROOT / "envs" / "requirements.lock").read_text()
+    config = yaml.safe_load((ROOT / ".pre-commit-config.yaml").read_text())
+    revisions = {repository["repo"].rpartition("/")[2]: repository["rev"] for repository in config["repos"]}
+    for repository, package in (("ruff-pre-commit", "ruff"), ("snakefmt", "snakefmt")):
+        assert f"\n{package}=={revisions[repository].removeprefix('v')} " in lock
+
+
+def test_the_public_hosts_workflow_calls_the_common_script():
+    jobs = yaml.safe_load((ROOT / ".github" / "workflows" / "ci.yml").read_text())["jobs"]
+    assert [step["run"] for job in jobs.values() for step in job["steps"] if "run" in step] == [".ci/run"]

@@ -225,7 +225,7 @@ def _closure(programs: list[Path], also: Iterable[str], folder: Path) -> dict[st
 
 
 def _file(folder: Path, name: str) -> Path | None:
-    """The file of a module or package, None where there is none."""
+    """Return the file of a module or package, None where there is none."""
     path = folder.joinpath(*name.split("."))
     for candidate in (path.with_name(f"{path.name}.py"), path / "__init__.py"):
         if candidate.is_file():

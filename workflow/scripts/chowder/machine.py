@@ -44,6 +44,7 @@ def keep_freed_memory() -> bool:
 
 
 def torch_device(device: str) -> torch.device:
+    """Return the device that ``auto``, ``cpu``, ``cuda`` or ``cuda:<number>`` means. Errors: it is not there."""
     import torch
 
     if device == "auto":
@@ -61,7 +62,7 @@ def torch_device(device: str) -> torch.device:
 
 
 def _free_gpu(count: int) -> int:
-    """A GPU that no other job of this kind on this machine holds (until this process ends).
+    """Return a GPU that no other job of this kind on this machine holds (until this process ends).
 
     Snakemake counts GPUs but does not hand them out, so each job takes a lock file. When all are taken: the first.
     """

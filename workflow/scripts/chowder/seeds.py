@@ -8,7 +8,7 @@ import numpy as np
 
 
 def seed_of(*key: object) -> int:
-    """A 63-bit seed from a key such as ``(config_seed, dataset, slide, "sample")``.
+    """Return a 63-bit seed from a key such as ``(config_seed, dataset, slide, "sample")``.
 
     The same key gives the same seed on every machine; keys that differ in any part give unrelated seeds.
     """
@@ -17,5 +17,5 @@ def seed_of(*key: object) -> int:
 
 
 def generator(*key: object) -> np.random.Generator:
-    """A numpy generator seeded by :func:`seed_of`."""
+    """Return a numpy generator seeded by :func:`seed_of`."""
     return np.random.default_rng(seed_of(*key))

@@ -98,7 +98,7 @@ def read_asap(
 
 
 def _outlines(path: Path) -> list[Outline]:
-    """The polygons of an ASAP file, points sorted by ``Order``."""
+    """Read the polygons of an ASAP file, points sorted by ``Order``."""
     from xml.etree.ElementTree import ParseError
 
     import defusedxml.ElementTree
@@ -141,7 +141,7 @@ def _outlines(path: Path) -> list[Outline]:
 
 
 def _checked(outline: Outline, size: tuple[int, int] | None, path: Path, annotation: Annotation):
-    """The outline as a valid shapely geometry, or None when it encloses nothing; notes go to ``annotation``."""
+    """Return the outline as a valid shapely geometry, or None when it encloses nothing; notes go to ``annotation``."""
     import shapely
 
     where = f"{path}: polygon '{outline.name}'"

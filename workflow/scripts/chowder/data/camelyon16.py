@@ -51,7 +51,7 @@ class Reference:
 
 
 def slides() -> list[str]:
-    """The 399 slide names: normal_001..160 without 086, tumor_001..111, test_001..130 without 049."""
+    """Return the 399 slide names: normal_001..160 without 086, tumor_001..111, test_001..130 without 049."""
     return [
         f"{series}_{number:03d}"
         for series, (last, gaps) in SERIES.items()
@@ -61,7 +61,7 @@ def slides() -> list[str]:
 
 
 def slide_name(text: str) -> str:
-    """The canonical name in ``text``: ``Normal_001.TIF`` and ``images/normal_001.tif`` are ``normal_001``.
+    """Return the canonical name in ``text``: ``Normal_001.TIF`` and ``images/normal_001.tif`` are ``normal_001``.
 
     Raises UserError when ``text`` is not the name of one of the 399 slides.
     """
@@ -123,7 +123,7 @@ def read_md5_list(path: str | os.PathLike) -> dict[str, str]:
 
 
 def md5_of(sums: Mapping[str, str], keys: Iterable[str], path: str | os.PathLike = "checksums.md5") -> str:
-    """The md5 of the first of ``keys`` that is in ``sums``; failing that, of the one entry with such a file name.
+    """Return the md5 of the first of ``keys`` in ``sums``; failing that, of the one entry with such a file name.
 
     Raises UserError when there is none, or entries that disagree.
     """
@@ -225,7 +225,7 @@ def check_table(table: Sequence[Mapping[str, str]], reference: Reference) -> int
 
 
 def make_table(facts: Iterable[Mapping[str, str]], only: Sequence[str] | None = None) -> list[dict[str, str]]:
-    """The slides table from the rules and the facts (columns slide,split,label,class,center,exhaustively_annotated).
+    """Build the slides table from rules and facts (columns slide,split,label,class,center,exhaustively_annotated).
 
     ``only``: a subset, which gets no split. ``froc`` is 1 where a lesion score can be computed: the slide is not a
     training slide and all its lesions are outlined. ``class`` is given for test slides only, as the challenge does.
@@ -261,7 +261,7 @@ def make_table(facts: Iterable[Mapping[str, str]], only: Sequence[str] | None = 
 
 
 def read_table(path: str | os.PathLike) -> list[dict[str, str]]:
-    """The rows of a slides table of Camelyon-16 (slide, label, split, center and class are needed)."""
+    """Read the rows of a slides table of Camelyon-16 (slide, label, split, center and class are needed)."""
     reader = csv.DictReader(_text(path).splitlines())
     if missing := [
         name for name in ("slide", "label", "split", "center", "class") if name not in (reader.fieldnames or [])

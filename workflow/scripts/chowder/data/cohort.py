@@ -44,7 +44,7 @@ class Slide:
     froc: bool = True
 
     def resolved(self, simulated: bool) -> dict[str, object]:
-        """The row as ``results/<dataset>/slides.csv`` shows it."""
+        """Return the row as ``results/<dataset>/slides.csv`` shows it."""
         return {
             "slide": self.slide,
             "image": self.image,

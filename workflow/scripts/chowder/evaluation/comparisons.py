@@ -52,13 +52,13 @@ def _both(rows: Predictions) -> bool:
 
 
 def _folds(entry: Entry, column: str) -> dict[str, Predictions]:
-    """The splits that a column's AUC is the mean of: those with test slides of both classes."""
+    """Return the splits that a column's AUC is the mean of: those with test slides of both classes."""
     wanted = {s: rows for s, rows in entry.predictions.items() if (s == "competition") == (column == "auc_test")}
     return {split: rows for split, rows in wanted.items() if _both(rows)}
 
 
 def _values(entry: Entry) -> dict[str, float]:
-    """The entry's values of the tested columns, as the table has them."""
+    """Return the entry's values of the tested columns, as the table has them."""
     found = {}
     for column in ("auc_test", "auc_cv"):
         folds = [_arrays(rows, sorted(rows)) for rows in _folds(entry, column).values()]

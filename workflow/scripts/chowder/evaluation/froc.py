@@ -190,13 +190,13 @@ def froc(slides: Sequence[SlideHits], mode: str = "official") -> Froc:
 
 
 def corners(curve: Froc) -> np.ndarray:
-    """Indices of the points of a curve that a plot needs: both ends of every stretch of equal sensitivity."""
+    """Return indices of the points of a curve that a plot needs: both ends of every stretch of equal sensitivity."""
     change = np.flatnonzero(np.diff(np.nan_to_num(curve.sensitivity)))
     return np.unique(np.concatenate([[0], change, change + 1, [len(curve.fps) - 1]]))
 
 
 def subset(slides: Sequence[SlideHits], names: Sequence[str] | set[str]) -> list[SlideHits]:
-    """The slides with these names, in their order."""
+    """Return the slides with these names, in their order."""
     wanted = set(names)
     return [slide for slide in slides if slide.slide in wanted]
 
@@ -217,5 +217,5 @@ def found_at(curve: Froc, score: float) -> float:
 
 
 def with_slide(hit: SlideHits, slide: str) -> SlideHits:
-    """The same hits under another slide name (resampling by hand, tests)."""
+    """Return the same hits under another slide name (resampling by hand, tests)."""
     return dataclasses.replace(hit, slide=slide)

@@ -82,7 +82,7 @@ class Lesions:
 
 
 def label_lesions(mask: np.ndarray, mpp: float = MPP, downsample: int = DOWNSAMPLE, mode: str = "official") -> Lesions:
-    """Steps 1 and 2 of specification, section 6: expand by 37.5 um, fill holes, label, find isolated tumour cells.
+    """Expand by 37.5 um, fill holes, label, find isolated tumour cells: steps 1 and 2 of specification, section 6.
 
     Parameters
     ----------
@@ -195,5 +195,6 @@ def load(path: str | os.PathLike) -> Lesions:
 
 
 def check_mode(mode: str) -> None:
+    """Raise UserError unless ``mode`` is one of ``MODES``."""
     if mode not in MODES:
         raise UserError(f"FROC mode '{mode}': choose {' or '.join(MODES)}")

@@ -18,7 +18,7 @@ def detections(
     nms_um: float = 0.0,
     confidence: bool = True,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Detections of one slide: scores (n,) float64, and the tiles' centres (n, 2) int64 in level-0 pixels.
+    """Return a slide's detections: scores (n,) float64, and the tiles' centres (n, 2) int64 in level-0 pixels.
 
     Parameters
     ----------
@@ -104,7 +104,7 @@ def smooth(scores: np.ndarray, columns: np.ndarray, rows: np.ndarray, sigma: flo
 
 
 def non_maximum_suppression(xy: np.ndarray, scores: np.ndarray, radius_px: float) -> np.ndarray:
-    """Indices of the detections kept, best first.
+    """Return indices of the detections kept, best first.
 
     The best remaining detection is kept and all others at most ``radius_px`` from it are dropped, until none remains.
     Equal scores are taken in the order given.

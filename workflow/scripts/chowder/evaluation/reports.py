@@ -305,7 +305,7 @@ def _froc_warnings(slides, lesions, tables, report) -> list[str]:
 
 
 def _curve_rows(hits: Sequence[froc.SlideHits], curve: froc.Froc, settings: Settings) -> list[dict]:
-    """The corners of the curve, each with the limits of the sensitivity at its rate."""
+    """Return the corners of the curve, each with the limits of the sensitivity at its rate."""
     chosen = froc.corners(curve)
     fps = curve.fps[chosen]
     mode = settings.froc_mode

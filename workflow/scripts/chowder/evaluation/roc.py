@@ -229,8 +229,11 @@ def bootstrap_auc(
 
 @dataclass
 class Roc:
-    """A ROC curve, from (0, 0) to (1, 1): ``fpr``, ``tpr``, ``thresholds`` (descending, inf first), and the limits
-    ``low`` and ``high`` of ``tpr`` at each ``fpr``."""
+    """A ROC curve, from (0, 0) to (1, 1).
+
+    ``fpr``, ``tpr``, ``thresholds`` (descending, inf first), and the limits ``low`` and ``high`` of ``tpr`` at each
+    ``fpr``.
+    """
 
     fpr: np.ndarray
     tpr: np.ndarray

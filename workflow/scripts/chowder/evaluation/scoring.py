@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 def detection_files(folder: str | os.PathLike, slides: Mapping[str, Slide]) -> dict[str, Path]:
-    """The challenge CSVs of a folder by slide; names may differ from the table's in case."""
+    """Return the challenge CSVs of a folder by slide; names may differ from the table's in case."""
     folder = Path(folder)
     if not folder.is_dir():
         raise UserError(f"{folder}: no such folder: give the one that holds <slide>.csv")

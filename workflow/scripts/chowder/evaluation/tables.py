@@ -62,7 +62,7 @@ def _rows(path: str | os.PathLike, needed: Iterable[str]) -> list[dict[str, str]
 
 
 def _number(path: str | os.PathLike, line: int, key: str, text: str) -> float | None:
-    """A number of a cell, None for an empty one."""
+    """Return the number in a cell, None for an empty one."""
     if not text:
         return None
     try:
@@ -75,7 +75,7 @@ def _number(path: str | os.PathLike, line: int, key: str, text: str) -> float | 
 
 
 def read_slides(path: str | os.PathLike) -> dict[str, Slide]:
-    """The slides table by slide. Needs slide and label; split, center, class, froc, simulated, width, height, mpp help.
+    """Read the slides table. Needs slide and label; split, center, class, froc, simulated, width, height, mpp help.
 
     A slide counts for the FROC unless ``froc`` says 0 or, in a table that has a test split, it is not in it.
     """

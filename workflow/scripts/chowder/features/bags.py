@@ -55,7 +55,7 @@ class Bags:
         return self.features.shape[1]
 
     def subset(self, slides: Iterable[str]) -> Bags:
-        """The named slides, in the given order; shares memory with this one. Errors: an unknown slide."""
+        """Return the named slides, in the given order; shares memory with this one. Errors: an unknown slide."""
         position = {name: i for i, name in enumerate(self.names)}
         wanted = list(slides)
         missing = [name for name in wanted if name not in position]

@@ -307,7 +307,7 @@ class _Batcher:
         return self._forward(images)
 
     def _forward(self, images: torch.Tensor) -> torch.Tensor:
-        """The encoder's output; when memory runs out, in halves, quarters, ... from then on."""
+        """Return the encoder's output; when memory runs out, work in halves, quarters, ... from then on."""
         import torch
 
         while True:
@@ -327,7 +327,7 @@ class _Batcher:
                 torch.cuda.empty_cache()
 
     def _pieces(self, images: torch.Tensor, shape: int) -> torch.Tensor:
-        """The encoder's output, by pieces of ``shape`` tiles; the last is filled up with zeros."""
+        """Return the encoder's output, by pieces of ``shape`` tiles; the last is filled up with zeros."""
         import torch
 
         if shape >= len(images):

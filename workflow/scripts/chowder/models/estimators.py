@@ -74,7 +74,7 @@ class EnsembleEstimator:
         return (self.seed, *self.stream, self.name)
 
     def make(self, dim: int) -> Ensemble:
-        """The torch module for features of length ``dim``, all zeros."""
+        """Return the torch module for features of length ``dim``, all zeros."""
         raise NotImplementedError
 
     def fit(self, bags: Bags | Sequence[np.ndarray], labels: Sequence[int], progress: str | None = None):
@@ -171,7 +171,7 @@ class EnsembleEstimator:
 
     @classmethod
     def from_content(cls, content: dict[str, Any], device: str = "auto") -> EnsembleEstimator:
-        """The estimator from what :meth:`save` stored."""
+        """Return the estimator from what :meth:`save` stored."""
         estimator = cls(**content["arguments"], device=device)
         model = estimator.make(int(content["dim"]))
         model.to(next(iter(content["state"].values())).dtype)
@@ -201,6 +201,7 @@ class Weldon(EnsembleEstimator):
     tile_score = "embedding"
 
     def make(self, dim: int) -> Ensemble:
+        """Return the WELDON networks for features of length ``dim``, all zeros."""
         return WeldonEnsemble(dim, self.members, self.r, 1, self.bias)
 
 
@@ -233,6 +234,7 @@ class Chowder(EnsembleEstimator):
     kind = "chowder"
 
     def make(self, dim: int) -> Ensemble:
+        """Return the CHOWDER networks for features of length ``dim``, all zeros."""
         return ChowderEnsemble(dim, self.members, self.r, self.embeddings, self.bias, self.hidden)
 
 

@@ -64,7 +64,7 @@ def parse(name: str) -> Method:
 
 
 def label(method: Method | str) -> str:
-    """The method's name in figures and tables, for example ``CHOWDER R=5``, ``CHOWDER R=5 J=4``, ``MeanPool``."""
+    """Return the method's name in figures and tables: ``CHOWDER R=5``, ``CHOWDER R=5 J=4``, ``MeanPool``."""
     method = parse(method) if isinstance(method, str) else method
     text = KINDS[method.kind].title
     text += f" R={method.r}" if method.r else ""

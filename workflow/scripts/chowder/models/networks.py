@@ -106,6 +106,7 @@ class WeldonEnsemble(Ensemble):
     kind = "weldon"
 
     def head(self, values: torch.Tensor, keep: torch.Tensor | None = None) -> torch.Tensor:
+        """Return the logits (E, B): the sum of the selected values (E, B, J, 2R)."""
         return values.sum(dim=(2, 3))
 
 
@@ -137,12 +138,15 @@ class ChowderEnsemble(Ensemble):
 
     @property
     def dropped_units(self) -> int:
+        """Number of hidden units that dropout may switch off."""
         return sum(self.hidden)
 
     def matrices(self) -> list[nn.Parameter]:
+        """Return the parameters that start at random: the embedding and the layers of the MLP."""
         return [self.weight, *self.layers]
 
     def head(self, values: torch.Tensor, keep: torch.Tensor | None = None) -> torch.Tensor:
+        """Return the MLP's logits (E, B) for the selected values (E, B, J, 2R); ``keep`` holds dropout's factors."""
         h = values.flatten(2)
         at = 0
         for layer, (weight, bias) in enumerate(zip(self.layers, self.biases, strict=True)):

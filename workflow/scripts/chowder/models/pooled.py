@@ -52,7 +52,6 @@ class PooledLogistic:
 
     def fit(self, bags: Bags | Sequence[np.ndarray], labels: Sequence[int], progress: str | None = None):
         """Fit on bags and labels (n,) of 0 and 1. ``progress`` is taken for likeness with the ensembles."""
-
         started = time.perf_counter()
         bags = as_bags(bags)
         y = check_labels(labels, bags)
@@ -95,7 +94,6 @@ class PooledLogistic:
 
     def predict_proba(self, bags: Bags | Sequence[np.ndarray]) -> np.ndarray:
         """(n, 1) probability of tumour: a baseline is an ensemble of one."""
-
         return 1.0 / (1.0 + np.exp(-self._logit(as_bags(bags).pooled(self.pooling))))[:, None]
 
     def predict(self, bags: Bags | Sequence[np.ndarray]) -> np.ndarray:
@@ -126,7 +124,7 @@ class PooledLogistic:
 
     @classmethod
     def from_content(cls, content: dict[str, Any]) -> PooledLogistic:
-        """The estimator from what :meth:`save` stored."""
+        """Return the estimator from what :meth:`save` stored."""
         estimator = cls(**content["arguments"])
         estimator.coefficients_ = content["coefficients"].numpy()
         estimator.intercept_ = content["intercept"]

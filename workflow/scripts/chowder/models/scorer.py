@@ -73,7 +73,7 @@ class FeatureStore:
         return features
 
     def map(self, function: Callable[[Any], Any], items: Sequence[Any]) -> list[Any]:
-        """``function`` of every item, on the threads; inside of one of them one after another."""
+        """Return ``function`` of every item, computed on the threads; inside of one of them one after another."""
         if self.threads == 1 or len(items) < 2 or threading.get_ident() != self._owner:
             return [function(item) for item in items]
         return list(self._pool.map(function, items))
@@ -141,7 +141,7 @@ class FeatureStore:
         return list(out.split(sizes)) if few else [part.T.contiguous() for part in out.split(sizes, dim=1)]
 
     def bounds(self, slides: Sequence[int]) -> tuple[torch.Tensor, torch.Tensor]:
-        """Starts and counts (B,) of each slide's columns in what :meth:`scores` returns."""
+        """Return starts and counts (B,) of each slide's columns in what :meth:`scores` returns."""
         counts = self.bags.counts[list(slides)]
         starts = np.cumsum(counts) - counts
         return torch.from_numpy(starts).to(self.device), torch.from_numpy(counts).to(self.device)

@@ -191,7 +191,7 @@ def ensemble_curve(
 
 
 def read_splits(path: str | Path, names: Iterable[str] | None = None) -> dict[str, dict[str, list[str]]]:
-    """The named splits (default all) of a ``splits.json``, in that order, each once."""
+    """Return the named splits (default all) of a ``splits.json``, in that order, each once."""
     import json
 
     try:

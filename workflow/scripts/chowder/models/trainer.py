@@ -162,6 +162,10 @@ class _Run:
 def train_together(
     estimators: Sequence[EnsembleEstimator], bags: Bags, y: np.ndarray, progress: str | None, threads: int
 ) -> None:
+    """Train estimators that share the features and the batch order, in one pass over each batch.
+
+    Parameters are those of :func:`chowder.models.estimators.fit_many`; ``y`` (slides,) holds the labels 0 and 1.
+    """
     first = estimators[0]
     started = time.perf_counter()
     store = FeatureStore(bags, pick_device(first.device), first.precision, threads)

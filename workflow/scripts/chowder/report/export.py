@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 def to_geojson(
     annotation: Annotation | shapely.MultiPolygon, name: str = "Tumor", colour: str = "#c81e1e"
 ) -> dict[str, Any]:
-    """The tumour area as a GeoJSON FeatureCollection that QuPath opens: one annotation object a polygon."""
+    """Return the tumour area as a GeoJSON FeatureCollection that QuPath opens: one annotation object per polygon."""
     import shapely
 
     shape = annotation.tumor if isinstance(annotation, Annotation) else annotation

@@ -95,7 +95,7 @@ class Numbers:
 
 
 def lookup(method: str, ensemble: int | None = None) -> Numbers:
-    """The paper's numbers for a method (J = 1, no post-processing), else all None.
+    """Return the paper's numbers for a method (J = 1, no post-processing), else all None.
 
     ``ensemble`` chooses between Table 1 (E = 10) and the leaderboard row (R = 5, E = 50) for the test AUC. FROC is
     known for the leaderboard row only and is given for that method at any ensemble size (:func:`remarks` says so).
@@ -113,7 +113,7 @@ def lookup(method: str, ensemble: int | None = None) -> Numbers:
 
 
 def remarks(dataset: str, simulated: bool, encoders: list[str]) -> list[str]:
-    """What must be said wherever the paper's numbers are shown beside ours, a sentence an item."""
+    """Return what must be said wherever the paper's numbers are shown beside ours, one sentence per item."""
     name, members, auc, froc = LEADERBOARD
     lines = [
         f"Paper columns: {HEADING}, not yet checked against the PDF; Table 1 has E = 10. The paper's FROC {froc:.4f} "

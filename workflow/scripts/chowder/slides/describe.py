@@ -43,6 +43,7 @@ def describe(path: str | os.PathLike, mpp: float | None = None) -> SlideInfo:
 
 
 def open_slide(path):
+    """Open a slide with OpenSlide. Errors: UserError for what is missing, empty, a folder, broken or not a slide."""
     import openslide
 
     path = Path(path)
@@ -64,6 +65,7 @@ def open_slide(path):
 
 
 def describe_open(slide, path: str, mpp: float | None) -> SlideInfo:
+    """Describe an open slide as :func:`describe` does."""
     properties = slide.properties
     width, height = slide.dimensions
     if max(width, height) > MAX_SIDE or width * height > MAX_AREA:
@@ -105,7 +107,7 @@ def describe_open(slide, path: str, mpp: float | None) -> SlideInfo:
 
 
 def _downsample(slide, level: int, stated: float) -> float:
-    """The level's true downsample: a whole power of two where size (rounded, or padded to tiles) agrees with one.
+    """Return the level's true downsample: a whole power of two where size (rounded, or padded to tiles) fits one.
 
     OpenSlide divides the sizes, which is off when a level was padded to whole tiles (Philips, Camelyon-16).
     """
@@ -123,12 +125,13 @@ def _downsample(slide, level: int, stated: float) -> float:
 
 
 def first_line(error: Exception) -> str:
+    """Return the last line of an error that is not empty, or the error's type."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return lines[-1] if lines else type(error).__name__
 
 
 def aligned_start(start: int, downsample: float) -> int:
-    """The nearest px at or before ``start`` that OpenSlide, told where in level-0 px, hits without interpolation."""
+    """Return the nearest px at or before ``start`` that OpenSlide, told level-0 px, hits without interpolation."""
     for place in range(start, max(0, start - 64), -1):
         if abs(round(place * downsample) / downsample - place) < 1e-4:
             return place

@@ -59,7 +59,7 @@ class Grid:
 
 
 def grid(info: SlideInfo, size: int = 224, mpp: float = 0.5, resample: str = "target") -> Grid:
-    """The tile grid of a slide (specification, section 1).
+    """Return the tile grid of a slide (specification, section 1).
 
     "target" reads the coarsest level that is at least as fine as ``mpp`` (level 0 when none is) and resamples it to
     ``mpp``; a level within 0.1 % of ``mpp`` is not resampled. "level" takes the level nearest to ``mpp`` (by ratio)
@@ -107,7 +107,7 @@ def fractions(mask: np.ndarray, mask_scale: tuple[float, float], grid: Grid) -> 
 
 
 def _column(values: np.ndarray, kind: type):
-    """An arrow array of numpy's ``kind`` from its buffer (``pa.array`` of a numpy array would import pandas: 0.5 s)."""
+    """Return an arrow array of numpy's ``kind`` from its buffer (``pa.array`` would import pandas: 0.5 s)."""
     import pyarrow as pa
 
     values = np.ascontiguousarray(values, dtype=kind)

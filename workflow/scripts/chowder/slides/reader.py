@@ -75,6 +75,7 @@ class Reader:
 
     @property
     def decoder(self) -> str:
+        """Which decoders gave the pixels: "libvips", "openslide" or "libvips+openslide"."""
         return "+".join(sorted(self._used)) or ("libvips" if self._pages else "openslide")
 
     def decoders_reset(self) -> None:
@@ -101,7 +102,7 @@ class Reader:
         return pages, layout
 
     def _image(self, level: int, rows: float = 0):
-        """The level as a lazy libvips RGB image, or None. ``rows``: height of the bands it will be read in."""
+        """Return the level as a lazy libvips RGB image, or None. ``rows``: height of the bands it will be read in."""
         import pyvips
 
         if level not in self._pages:
@@ -133,7 +134,7 @@ class Reader:
         return _white(np.asarray(self._slide.read_region(corner, level, size)))[y - top :, x - left :]
 
     def thumbnail(self, mpp: float) -> np.ndarray:
-        """The whole slide at ``mpp`` um/px: (ceil(height), ceil(width), 3) uint8, white outside.
+        """Return the whole slide at ``mpp`` um/px: (ceil(height), ceil(width), 3) uint8, white outside.
 
         Whole px are averaged first, a triangle filter does the rest (less than a factor of two): nothing aliases.
 
@@ -164,7 +165,7 @@ class Reader:
         return _resized(small, 0.0, 0.0, scale / whole, size, "triangle")
 
     def _shrunk(self, level: int, factor: int) -> np.ndarray:
-        """A whole level, ``factor`` x ``factor`` px averaged into one; a rest at the edge is filled up with white."""
+        """Return a whole level, ``factor`` x ``factor`` px averaged into one; a rest at the edge is white."""
         import pyvips
 
         width, height = self.info.levels[level]
@@ -279,7 +280,7 @@ def _resized(source: np.ndarray, left: float, top: float, scale: float, size: tu
 
 
 def _reduced(image, scale: float):
-    """The libvips image at 1/scale, output px i being centred on source px (i + 0.5) * scale - 0.5, white outside.
+    """Reduce a libvips image: output px i is centred on source px (i + 0.5) * scale - 0.5, white outside.
 
     libvips spreads what a whole number of output px leaves over evenly on both ends, which would shift the picture by
     up to half a px. The image is therefore widened by the few white px that make the rest vanish.

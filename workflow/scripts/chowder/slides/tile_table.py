@@ -39,7 +39,7 @@ def read(path: str | os.PathLike) -> tuple[np.ndarray, Grid, str]:
 
 
 def count(path: str | os.PathLike) -> int:
-    """Number of tiles in a tile table, from its footer."""
+    """Return the number of tiles in a tile table, from its footer."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 

@@ -173,7 +173,7 @@ def pen_marks(hue: np.ndarray, saturation: np.ndarray, value: np.ndarray, mpp: f
 
 
 def _solid(mask: np.ndarray, mpp: float) -> np.ndarray:
-    """The parts of a mask that are wider than about 24 um and larger than PEN_AREA_MM2."""
+    """Return the parts of a mask that are wider than about 24 um and larger than PEN_AREA_MM2."""
     from scipy import ndimage
 
     if not mask.any():

@@ -120,7 +120,7 @@ def _wrong(got: Mapping[str, str], expected: Mapping[str, str]) -> str:
 
 
 def _local(source: str) -> Path | None:
-    """The path that ``source`` means, or None for http(s)."""
+    """Return the path that ``source`` means, or None for http(s)."""
     scheme, separator, rest = source.partition("://")
     if not separator:
         return Path(source).expanduser()

@@ -32,6 +32,7 @@ def human(size: float) -> str:
 
 
 def tell(line: str) -> None:
+    """Write a line to stderr at once."""
     print(line, file=sys.stderr, flush=True)
 
 
@@ -51,10 +52,12 @@ class Sums:
         self.restart()
 
     def restart(self) -> None:
+        """Forget what was hashed."""
         self.drain()
         self.hashes = [hashlib.new(name, usedforsecurity=False) for name in self.names]
 
     def update(self, chunk: bytes) -> None:
+        """Hash ``chunk`` in a thread beside the transfer."""
         if not self.hashes:
             return
         if self.thread is None:
@@ -75,6 +78,7 @@ class Sums:
             self.thread = None
 
     def result(self) -> dict[str, str]:
+        """Wait for the thread and return each checksum in hexadecimal, by the name of its algorithm."""
         self.drain()
         return {name: one.hexdigest() for name, one in zip(self.names, self.hashes, strict=True)}
 
@@ -88,6 +92,7 @@ class Meter:
         self.moved = 0
 
     def add(self, moved: int, size: int, total: int | None) -> None:
+        """Count ``moved`` more bytes (``size`` of ``total`` are there) and print a line when it is time."""
         self.moved += moved
         now = time.monotonic()
         if now - self.printed < self.interval:
@@ -120,7 +125,7 @@ class Part:
             raise
 
     def _lock(self, destination: Path) -> None:
-        """A job that outlived its killed Snakemake may still be writing here: two writers would mix their bytes."""
+        """Lock the part: a job that outlived its killed Snakemake would mix its bytes with ours."""
         try:
             fcntl.flock(self.handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -176,6 +181,7 @@ class Part:
             self.note.unlink(missing_ok=True)
 
     def append(self, chunk: bytes) -> None:
+        """Write ``chunk`` to the end of the part and hash it."""
         view = memoryview(chunk)
         while view:
             view = view[self.handle.write(view) :]
@@ -187,6 +193,7 @@ class Part:
             self.flushed = self.size
 
     def finish(self, destination: Path) -> None:
+        """Sync the part to disk, give it its name and delete its note."""
         os.fsync(self.handle.fileno())
         self.path.replace(destination)
         self.note.unlink(missing_ok=True)

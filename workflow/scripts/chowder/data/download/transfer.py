@@ -40,7 +40,7 @@ class Settings:
 
     @classmethod
     def of(cls, values: Mapping[str, Any] | None) -> Settings:
-        """Settings from a config section; keys that concern others are passed over."""
+        """Return settings from a config section; keys of other stages are ignored."""
         settings = cls(**{f.name: values[f.name] for f in fields(cls) if f.name in values} if values else {})
         if settings.local not in ("symlink", "hardlink", "copy"):
             raise UserError(f"local: {settings.local!r} is not known: use symlink, hardlink or copy")
@@ -50,7 +50,7 @@ class Settings:
 
 
 class Absent(Exception):
-    """This source does not have the file: the next one may."""
+    """The source does not have the file: the next one may."""
 
 
 class Again(Exception):
@@ -111,7 +111,7 @@ def try_once(session, url: str, part: Part, destination: Path, settings: Setting
 
 @contextlib.contextmanager
 def _answer(session, url: str, headers: dict[str, str], settings: Settings) -> Iterator[Any]:
-    """The open response to a GET, with every failure that is not an HTTP status 200, 206 or the like told apart."""
+    """Open a GET; tell every failure that is not an HTTP status 200, 206 or the like apart."""
     import requests
 
     try:

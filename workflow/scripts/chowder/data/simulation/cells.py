@@ -118,7 +118,7 @@ def _positions(rng: np.random.Generator, shape: tuple[int, int], step: float) ->
 
 @functools.lru_cache(maxsize=1)
 def mottle() -> np.ndarray:
-    """A periodic 1024 x 1024 texture (int8): the fine unevenness of cytoplasm and ground substance."""
+    """Return a periodic 1024 x 1024 texture (int8): the fine unevenness of cytoplasm and ground substance."""
     from scipy import ndimage
 
     rng = generator("simulate", "mottle")
@@ -131,6 +131,7 @@ def mottle() -> np.ndarray:
 
 
 def enlarge(coarse: np.ndarray, factor: int) -> np.ndarray:
+    """Enlarge a texture (h, w) by a whole factor, bilinearly."""
     from PIL import Image
 
     size = coarse.shape[1] * factor, coarse.shape[0] * factor
@@ -167,6 +168,7 @@ _SITES = {
 
 
 def colour_table(column: int, rows: dict[int, tuple]) -> np.ndarray:
+    """Return one column of a table of colours by kind of tissue, (kinds,) float32; kinds without a row get 0."""
     return np.array([rows.get(kind, (0,) * 4)[column] for kind in range(layout.KINDS)], np.float32)
 
 

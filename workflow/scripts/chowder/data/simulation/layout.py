@@ -48,7 +48,7 @@ KINDS = 11
 
 
 def cohort(n_train: int = 30, n_test: int = 24, seed: int = 1802) -> list[dict[str, Any]]:
-    """The slides table of the simulated dataset: balanced over labels and centres in both splits.
+    """Return the slides table of the simulated dataset: balanced over labels and centres in both splits.
 
     Parameters
     ----------

@@ -101,7 +101,7 @@ def _colour(
 
 
 def _dirt(rng: np.random.Generator, spots: layout.Layout, image: np.ndarray, pen: float) -> None:
-    """A patch out of focus, dust, and perhaps a pen mark (in place)."""
+    """Draw a patch out of focus, dust, and perhaps a pen mark (in place)."""
     import pyvips
 
     height, width = image.shape[:2]

@@ -12,6 +12,7 @@ LITE0_SHA256 = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db
 
 
 def efficientnet_lite0(name: str, weights: str | None) -> Built:
+    """Build EfficientNet-Lite0; ``weights`` is a checkpoint, or None for the package's."""
     import timm
 
     if weights is None:

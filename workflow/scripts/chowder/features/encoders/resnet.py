@@ -11,6 +11,7 @@ from chowder.files import UserError
 
 
 def resnet(name: str, weights: str | None) -> Built:
+    """Build a ResNet of torchvision; ``weights`` is a checkpoint or a tag such as ``IMAGENET1K_V2``."""
     import torch
     import torchvision
 

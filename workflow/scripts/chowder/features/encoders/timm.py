@@ -10,6 +10,7 @@ from chowder.files import UserError
 
 
 def timm_model(name: str, weights: str | None) -> Built:
+    """Build a model of timm by its name; ``weights`` is a checkpoint, or None for those of its hub."""
     import timm
     from timm.data import resolve_model_data_config
 

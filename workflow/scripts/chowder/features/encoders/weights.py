@@ -50,7 +50,7 @@ def checked_sha256(path: Path, expected: str | None = None) -> str:
 
 
 def read_tensors(path: Path) -> dict[str, torch.Tensor]:
-    """The tensors of a checkpoint; nothing in the file is executed."""
+    """Read the tensors of a checkpoint; nothing in the file is executed."""
     import pickle
 
     import torch
@@ -109,5 +109,6 @@ def tensors_sha256(state: dict[str, torch.Tensor]) -> str:
 
 
 def brief(error: Exception) -> str:
+    """Return the first line of an error, at most 200 characters."""
     lines = str(error).strip().splitlines()
     return (lines[0] if lines else type(error).__name__)[:200]

@@ -48,7 +48,7 @@ def estimate(value, low=None, high=None) -> str:
 
 
 def froc_grid() -> np.ndarray:
-    """False positives per slide at which FROC curves are drawn: 1/8 to 16, even on a log scale, with the six rates."""
+    """Return the rates at which FROC curves are drawn: 1/8 to 16 per slide, even on a log scale, with the six rates."""
     return np.union1d(np.round(np.geomspace(1 / 8, 16, 225), 6), [float(rate) for rate in RATES])
 
 

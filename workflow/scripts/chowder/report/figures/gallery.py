@@ -26,7 +26,7 @@ def in_lesion(tiles: pd.DataFrame, area, extent: float) -> pd.DataFrame:
 
 
 def extremes(scores: pd.DataFrame, count: int) -> pd.DataFrame:
-    """The ``count`` highest and lowest tiles: group (top, bottom), rank, x, y, score; ties by position on the slide."""
+    """Return the ``count`` highest and lowest tiles: group (top, bottom), rank, x, y, score; ties by position."""
     need_columns(scores, ["x", "y", "score"], "tile scores")
     ordered = scores.sort_values(["score", "y", "x"], ascending=[False, True, True], kind="stable")
     count = min(count, len(ordered))
@@ -37,7 +37,7 @@ def extremes(scores: pd.DataFrame, count: int) -> pd.DataFrame:
 
 @styled
 def gallery(slide: str, method: str, tiles: pd.DataFrame, pictures: Sequence[np.ndarray], r: int | None, edge: float):
-    """The highest and lowest tiles of a slide with score and place (level-0 px of the upper left corner).
+    """Draw the highest and lowest tiles of a slide with score and place (level-0 px of the upper left corner).
 
     ``tiles``: rows of :func:`extremes`, perhaps with ``in_lesion`` (0/1); ``pictures``: their pixels, (h, w, 3) uint8
     each; ``r``: the method's R, of which the first ones are shown, None without R; ``edge``: a tile's edge in µm.

@@ -32,7 +32,7 @@ def blue_white_red():
 
 
 def tint(view: View, tiles: pd.DataFrame, size: float, colours: np.ndarray) -> np.ndarray:
-    """The view in grey, its scored tiles multiplied by their colour, so that the tissue shows through.
+    """Return the view in grey, its scored tiles multiplied by their colour, so that the tissue shows through.
 
     ``tiles``: left, top in µm; ``size``: edge in µm; ``colours`` (n, 3) in [0, 1]. Tiles without score are not in
     ``tiles`` and stay uncoloured. Returns (h, w, 3) uint8.
@@ -63,7 +63,7 @@ def detail_box(
     least: float = 1500,
     most: float = 6000,
 ) -> tuple[float, float, float, float]:
-    """The square (µm) around the largest lesion of ``area``, or around the highest tile when there is none.
+    """Return the square (µm) around the largest lesion of ``area``, or around the highest tile when there is none.
 
     1.6 times the lesion's longer side, between ``least`` and ``most`` µm, shifted to lie on the slide.
     """
@@ -81,7 +81,7 @@ def detail_box(
 
 
 def full_red(scores: np.ndarray) -> float:
-    """The score drawn in full red: the 99.5 % quantile over the tiles of all test slides; 3 if that is not positive."""
+    """Return the score drawn in full red: the 99.5 % quantile over all test slides' tiles; 3 if it is not above 0."""
     quantile = float(np.nanquantile(scores, 0.995)) if np.isfinite(scores).any() else 0.0
     return quantile if quantile > 0 else 3.0
 
@@ -113,7 +113,7 @@ def heatmap(
     probability: float | None = None,
     unit: str = "change of the logit",
 ) -> tuple[object, pd.DataFrame]:
-    """A slide, its heat map (white to red) and a detail (blue-white-red) with the lesions' outlines in black.
+    """Draw a slide, its heat map (white to red) and a detail (blue-white-red) with lesions' outlines in black.
 
     ``tiles``: x, y (level-0 px), score; ``extent``: tile edge in level-0 px; ``area``: tumour polygons in level-0 px or
     None; ``excluded``: polygons cut out of them, drawn dashed. ``label`` (1: tumour) and predicted ``probability`` of
@@ -218,7 +218,7 @@ def verdict(label: int | None, probability: float | None) -> str:
 
 
 def _line_legend(figure, area, excluded) -> None:
-    """What solid and dashed outlines mean, in the figure's upper right corner."""
+    """Say what solid and dashed outlines mean, in the figure's upper right corner."""
     from matplotlib.lines import Line2D
 
     shown = []
@@ -231,7 +231,7 @@ def _line_legend(figure, area, excluded) -> None:
 
 
 def _enlarged(view: View, shortest: int) -> View:
-    """The view with at least ``shortest`` pixels a side: tile borders stay sharp over a coarse thumbnail."""
+    """Return the view with at least ``shortest`` pixels a side: tile borders stay sharp over a coarse thumbnail."""
     from PIL import Image
 
     factor = math.ceil(shortest / min(view.pixels.shape[:2]))

@@ -65,6 +65,7 @@ class About:
 
     @classmethod
     def of(cls, settings: dict) -> About:
+        """Return what a program's settings say of the data set."""
         return cls(str(settings.get("dataset", "")), bool(settings.get("simulated", False)))
 
 
@@ -82,7 +83,7 @@ def styled(draw: Callable) -> Callable:
 
 
 def new_figure(width: float, height: float, constrained: bool = True):
-    """A figure of width x height inches that no global state knows of."""
+    """Return a figure of width x height inches that no global state knows of."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -113,7 +114,7 @@ def save(figure, data: pd.DataFrame, stem: str | Path, about: About) -> None:
 
 
 def options(description: str | None) -> ArgumentParser:
-    """The command line that all figure scripts share: --output-stem and --settings."""
+    """Parse the command line that all figure scripts share: --output-stem and --settings."""
     parser = ArgumentParser(description=description)
     parser.add_argument("--output-stem", required=True, help="written: STEM.png, STEM.svg and STEM.csv")
     parser.add_argument("--settings", type=json.loads, default={}, help="JSON: dataset, simulated (true/false), ...")
@@ -121,7 +122,7 @@ def options(description: str | None) -> ArgumentParser:
 
 
 def read_csv(path: str | Path, **kinds) -> pd.DataFrame:
-    """A CSV as frame, empty where the file has nothing in it."""
+    """Read a CSV as frame, empty where the file has nothing in it."""
     try:
         return pd.read_csv(path, dtype=kinds or None)
     except pd.errors.EmptyDataError:
@@ -131,12 +132,13 @@ def read_csv(path: str | Path, **kinds) -> pd.DataFrame:
 
 
 def legend_outside(figure, place: str, handles=None, labels=None, **kwargs):
-    """A legend outside the axes, for which the layout makes room."""
+    """Add a legend outside the axes, for which the layout makes room."""
     entries = () if handles is None else (handles, labels)
     return figure.legend(*entries, loc=f"outside {place}", **kwargs)
 
 
 def mix_colours(colour: str, other: str, share: float) -> str:
+    """Return the colour ``share`` of the way from ``colour`` to ``other`` (``#rrggbb``)."""
     pairs = [(int(colour[i : i + 2], 16), int(other[i : i + 2], 16)) for i in (1, 3, 5)]
     return "#" + "".join(f"{round(a + (b - a) * share):02x}" for a, b in pairs)
 
@@ -162,15 +164,17 @@ def method_style(name: str) -> dict:
 
 
 def method_labels(names: Sequence[str]) -> dict[str, str]:
+    """Return the name in figures of each method."""
     return {name: paper.parse(name).label for name in names}
 
 
 def in_table_order(names: Sequence[str]) -> list[str]:
+    """Return the methods, each once, in the order of the table."""
     return sorted(dict.fromkeys(names), key=lambda name: paper.parse(name).order)
 
 
 def say_in_panel(axes, text: str) -> None:
-    """A sentence in the middle of an empty panel."""
+    """Write a sentence in the middle of an empty panel."""
     axes.set(xticks=[], yticks=[])
     axes.grid(False)
     axes.text(
@@ -192,6 +196,7 @@ def say_band(axes, names: Sequence[str], what: str = "bootstrap interval") -> No
 
 
 def need_columns(frame: pd.DataFrame, columns: Sequence[str], what: str) -> None:
+    """Raise UserError when ``frame`` (``what`` names it) lacks one of the columns."""
     absent = [column for column in columns if column not in frame.columns]
     if absent:
         raise UserError(f"{what}: column {absent[0]} is missing; it needs {', '.join(columns)}")

@@ -28,10 +28,11 @@ class View:
 
     @property
     def aspect(self) -> float:
+        """Width divided by height."""
         return (self.box[2] - self.box[0]) / (self.box[3] - self.box[1])
 
     def crop(self, box: tuple[float, float, float, float], longest: int = 1600) -> View:
-        """The part inside ``box`` (µm, clipped to the view), made no longer than ``longest`` pixels."""
+        """Return the part inside ``box`` (µm, clipped to the view), made no longer than ``longest`` pixels."""
         from PIL import Image
 
         height, width = self.pixels.shape[:2]
@@ -49,7 +50,7 @@ class View:
 
 
 def whole(pixels: np.ndarray, width: int, height: int, mpp: float) -> View:
-    """The view of a whole slide from its thumbnail; ``width`` and ``height`` at level 0."""
+    """Return the view of a whole slide from its thumbnail; ``width`` and ``height`` at level 0."""
     return View(np.asarray(pixels)[..., :3], (0.0, 0.0, width * mpp, height * mpp))
 
 
@@ -76,14 +77,14 @@ def outline(axes, area, mpp: float, linewidth: float = 0.9, excluded=None) -> No
 
 
 def scale_length(width: float) -> int:
-    """A round length in µm, about a fifth to a half... of ``width`` µm: 1, 2 or 5 times a power of ten."""
+    """Return a round length in µm, about a fifth to a half of ``width`` µm: 1, 2 or 5 times a power of ten."""
     wanted = max(width / 4, 1)
     power = 10 ** math.floor(math.log10(wanted))
     return int(max(step * power for step in (1, 2, 5) if step * power <= wanted))
 
 
 def scale_bar(axes, view: View) -> None:
-    """A scale bar with its length in µm in the view's lower left corner."""
+    """Draw a scale bar with its length in µm in the view's lower left corner."""
     from matplotlib.patches import Rectangle
 
     width, height = view.box[2] - view.box[0], view.box[3] - view.box[1]
@@ -98,7 +99,7 @@ def scale_bar(axes, view: View) -> None:
 
 
 def close_up(image: str | Path, mpp: float, longest: int = 900) -> Callable[[tuple[float, float, float, float]], View]:
-    """A function that reads a box (µm) of a slide at no more than about ``longest`` px a side."""
+    """Return a function that reads a box (µm) of a slide at no more than about ``longest`` px a side."""
 
     def read(box: tuple[float, float, float, float]) -> View:
         import openslide
@@ -119,7 +120,7 @@ def close_up(image: str | Path, mpp: float, longest: int = 900) -> Callable[[tup
 
 
 def thumbnail(preview: np.ndarray, mask: np.ndarray, side: int) -> np.ndarray:
-    """A preview fitted into a white square of ``side`` px, the outline of its tissue mask drawn in blue."""
+    """Fit a preview into a white square of ``side`` px, the outline of its tissue mask drawn in blue."""
     from PIL import Image
     from scipy.ndimage import binary_dilation, binary_erosion
 

@@ -61,7 +61,7 @@ document.querySelectorAll("table.sortable").forEach(function (table) {
 
 
 def forest(value: float, low: float, high: float, start: float = 0.0) -> str:
-    """An inline SVG of a value and its interval on a line from ``start`` to 1, for a table cell."""
+    """Return an inline SVG of a value and its interval on a line from ``start`` to 1, for a table cell."""
     if any(map(math.isnan, (value, low, high))):
         return ""
 
@@ -76,7 +76,7 @@ def forest(value: float, low: float, high: float, start: float = 0.0) -> str:
 
 
 def html_table(bench: table.Benchmark) -> str:
-    """The sortable ``<table>`` alone. Every cell carries the value that it is sorted by."""
+    """Return the sortable ``<table>`` alone. Every cell carries the value that it is sorted by."""
     shown, rows = table.shown_table(bench)
     groups, place = [], 0
     while place < len(shown):
@@ -116,14 +116,14 @@ def html_table(bench: table.Benchmark) -> str:
 
 
 def _why(bench: table.Benchmark, row: pd.Series, column: str) -> str:
-    """The test behind a mark."""
+    """Return the test behind a mark."""
     test = bench.against_best(row["encoder"], row["method"], column)
     against = paper.parse(test["against"]).label
     return f"not told apart from {against}: p = {test['p_holm']:.3f} (Holm), {test['test']} test"
 
 
 def html_tests(bench: table.Benchmark) -> str:
-    """The list of tests as a table that opens with a click; empty without tests."""
+    """Return the list of tests as a table that opens with a click; empty without tests."""
     if bench.tests.empty:
         return ""
     heads = "".join(f'<th class="text" scope="col">{escape(head)}</th>' for head in table.TEST_HEADS)
@@ -147,7 +147,7 @@ def _classes(shown: list[table.Column], place: int) -> str:
 
 
 def page(title: str, body: str, style: str = "") -> str:
-    """A whole HTML page with the style and the sorting script inside it; nothing is loaded from anywhere."""
+    """Return a whole HTML page with the style and the sorting script inside it; nothing is loaded from anywhere."""
     return (
         f'<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8">'
         f'<meta name="viewport" content="width=device-width, initial-scale=1"><title>{escape(title)}</title>'

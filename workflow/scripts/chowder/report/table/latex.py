@@ -15,7 +15,10 @@ def latex(text: str) -> str:
 
 
 def to_latex(bench: table.Benchmark) -> str:
-    r"""A ``\input``-able fragment of two tables (metrics; sensitivities and centres). Needs booktabs and xcolor."""
+    r"""Return a ``\input``-able fragment of two tables (metrics; sensitivities and centres).
+
+    It needs the packages booktabs and xcolor.
+    """
     shown, rows = table.shown_table(bench)
     detail = ("Sensitivity at false positives per slide", "Test AUC by centre")
     main = [place for place, column in enumerate(shown) if column.group not in detail]

@@ -9,7 +9,7 @@ from chowder.report.table import rows as table
 
 
 def to_markdown(bench: table.Benchmark) -> str:
-    """The table in GitHub Markdown with its notes."""
+    """Return the table in GitHub Markdown with its notes."""
     shown, rows = table.shown_table(bench)
     prefix = {"Sensitivity at false positives per slide": "sens. at ", "Test AUC by centre": "AUC "}
     heads = [f"{prefix.get(column.group, '')}{column.head}" for column in shown]

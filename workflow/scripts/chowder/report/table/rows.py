@@ -44,6 +44,7 @@ class Benchmark:
 
     @property
     def title(self) -> str:
+        """Heading of the table."""
         return f"Benchmark on {self.dataset}" + (f" – {SIMULATED}" if self.simulated else "")
 
     @property
@@ -52,7 +53,7 @@ class Benchmark:
         return round(1 - self.confidence, 12)
 
     def against_best(self, encoder: str, method: str, column: str) -> pd.Series | None:
-        """The test of a method against the best of its encoder in one column, None where there is none."""
+        """Return the test of a method against the best of its encoder in one column, None where there is none."""
         rows = self.tests[(self.tests["encoder"] == encoder) & (self.tests["column"] == column)]
         group = self.frame[self.frame["encoder"] == encoder].set_index("method")[column]
         best = set(group.index[group == group.max()])
@@ -189,6 +190,8 @@ def marks(bench: Benchmark) -> pd.DataFrame:
 
 @dataclass(frozen=True)
 class Cell:
+    """One cell: what is shown, and ``value``, by which a click on the column sorts."""
+
     text: str = ""
     interval: str = ""
     mark: str = ""
@@ -197,6 +200,8 @@ class Cell:
 
 @dataclass(frozen=True)
 class Column:
+    """One column: key, heading, the group of columns around it, and how a cell is made of a row and its marks."""
+
     key: str
     head: str
     group: str
@@ -235,7 +240,7 @@ def _estimate(key: str) -> Callable[[pd.Series, pd.Series], Cell]:
 
 
 def columns(bench: Benchmark) -> list[Column]:
-    """The shown columns, those that are empty for every method left out (AUC and FROC always stay)."""
+    """Return the shown columns, without those that are empty for every method (AUC and FROC always stay)."""
     frame, order = bench.frame, {name: place for place, name in enumerate(bench.frame["method"])}
     shown = [
         Column("encoder", "Encoder", "", lambda row, _: Cell(row["encoder"], value=row["encoder"])),
@@ -272,7 +277,7 @@ def columns(bench: Benchmark) -> list[Column]:
 
 
 def notes(bench: Benchmark) -> list[str]:
-    """The sentences under the table: data, how to read it, what is missing and why, the paper's numbers."""
+    """Return the sentences under the table: data, how to read it, what is missing and why, the paper's numbers."""
     counts, lines = bench.counts, []
     if bench.simulated:
         lines.append(f"Data: {SIMULATED}, made by this workflow. These numbers say nothing about real pathology.")
@@ -315,6 +320,7 @@ def notes(bench: Benchmark) -> list[str]:
 
 
 def shown_table(bench: Benchmark) -> tuple[list[Column], list[list[Cell]]]:
+    """Return the shown columns, and one list of cells per method."""
     shown, mark = columns(bench), marks(bench)
     rows = [[column.cell(row, mark.loc[index]) for column in shown] for index, row in bench.frame.iterrows()]
     return shown, rows

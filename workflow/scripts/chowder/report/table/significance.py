@@ -31,5 +31,5 @@ def read_tests(path: Path | None) -> pd.DataFrame | None:
 
 
 def p_text(p: float) -> str:
-    """p for people: three decimals, ``< 0.001`` below."""
+    """Return p for people: three decimals, ``< 0.001`` below."""
     return "< 0.001" if p < 0.001 else f"{p:.3f}"
