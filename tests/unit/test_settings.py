@@ -109,6 +109,16 @@ def test_values_of_the_command_line_arrive_as_text_and_are_read_as_the_schema_wa
     assert config["evaluation"]["froc_mpp"] == "slide"
 
 
+@pytest.mark.parametrize("text", ["", "null"])
+def test_an_empty_text_is_null_where_null_may_stand(text):
+    """``--config 'slides={root: ""}'`` unsets the key; elsewhere an empty text stays one."""
+    config = copy.deepcopy(CONFIG)
+    config["slides"] |= {"root": text, "image": ""}
+    settings.check(config, SCHEMA)
+    assert config["slides"]["root"] is None
+    assert config["slides"]["image"] == ""
+
+
 def test_text_that_is_no_number_is_named_as_given():
     config = copy.deepcopy(CONFIG)
     config["training"]["members"] = "many"

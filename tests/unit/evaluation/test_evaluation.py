@@ -117,6 +117,19 @@ def test_froc_report_by_hand(data):
     assert report["warnings"] == []
 
 
+def test_classes_are_compared_with_all_normal_slides_also_where_those_have_no_class(data):
+    """Tables made elsewhere often leave the class of a normal slide empty."""
+    known = run_evaluate(data)
+    (data / "slides.csv").write_text(SLIDES.replace(",negative,", ",,"))
+    assert "negative" not in (data / "slides.csv").read_text()
+    auc, report = run_evaluate(data)
+    assert auc["competition"]["by_class"] == known[0]["competition"]["by_class"]
+    assert report["by_class"] == known[1]["by_class"]
+    micro = auc["competition"]["by_class"]["micro"]
+    assert (micro["auc"], micro["slides"], micro["positives"]) == (0.5, 3, 1)  # 0.6 against 0.2 and 0.7
+    assert report["by_class"]["macro"]["slides"] == 3
+
+
 def test_lesion_table_and_curves(data):
     run_evaluate(data, froc_mode="corrected")
     found, missed = read_csv(data / "out" / "lesion_table.csv")

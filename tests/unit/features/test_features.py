@@ -156,6 +156,26 @@ def test_the_index_lists_files_and_refuses_mixtures(tmp_path):
         feature_file.index((tmp_path / "f").glob("*.h5"), tmp_path)
 
 
+@pytest.mark.parametrize(
+    ("key", "first", "other"),
+    [
+        ("encoder", "toy", "tiny"),
+        ("weights_sha256", "1", "2"),
+        ("normalisation", "nikitenko", "none"),
+        ("tile_size", 224, 256),
+        ("mpp_wanted", 0.5, 1.0),
+        ("resample", "target", "level"),
+    ],
+)
+def test_the_index_refuses_files_that_differ_in_what_decides_features(tmp_path, key, first, other):
+    for name, value in (("a", first), ("b", first), ("c", other)):
+        feature_file.write(tmp_path / f"{name}.h5", np.ones((3, 4)), np.zeros((3, 2)), {"slide": name, key: value})
+    record, _ = feature_file.index([tmp_path / "a.h5", tmp_path / "b.h5"], tmp_path)
+    assert [entry["slide"] for entry in record["slides"]] == ["a", "b"]
+    with pytest.raises(UserError, match=rf"c\.h5: {key} is {other!r}, but {first!r} in .*a\.h5"):
+        feature_file.index(tmp_path.glob("*.h5"), tmp_path)
+
+
 # ---- shards -------------------------------------------------------------------------------------------------------
 
 

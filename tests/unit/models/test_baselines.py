@@ -58,6 +58,34 @@ def test_inner_cv_chooses_within_the_training_slides():
         MeanPool(inner_cv=True).fit(train[:3], [0, 1, 1])
 
 
+def test_the_inner_folds_depend_on_seed_stream_and_name(monkeypatch):
+    """Each part of the key draws other folds, and the same key the same ones."""
+    from sklearn import model_selection
+
+    seen = []
+    plain = model_selection.StratifiedKFold
+
+    def recorded(*arguments, random_state, **more):
+        seen.append(random_state)
+        return plain(*arguments, random_state=random_state, **more)
+
+    monkeypatch.setattr(model_selection, "StratifiedKFold", recorded)
+    train, labels = bags(n=10)
+    keys = [
+        {"seed": 1, "stream": ("demo", "cv1")},
+        {"seed": 2, "stream": ("demo", "cv1")},
+        {"seed": 1, "stream": ("demo", "cv2")},
+        {"seed": 1, "stream": ("other", "cv1")},
+        {"seed": 1, "stream": ("demo", "cv1"), "name": "another"},
+    ]
+    for key in [*keys, keys[0]]:
+        MeanPool(inner_cv=True, **key).fit(train, labels)
+    MaxPool(inner_cv=True, **keys[0]).fit(train, labels)
+    assert seen[5] == seen[0]
+    del seen[5]
+    assert len(set(seen)) == 6
+
+
 @pytest.mark.parametrize("kind", [MeanPool, MaxPool])
 def test_saving_and_loading_keeps_every_bit(kind, tmp_path):
     train, labels = bags()

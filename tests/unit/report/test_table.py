@@ -357,6 +357,13 @@ def test_script_writes_the_same_bytes_twice_and_keeps_an_encoder_with_a_colon(tm
     assert list(frame["encoder"]) == ["timm:vit"] * 2 and list(frame["ensemble"]) == [1, 7]
 
 
+@pytest.mark.parametrize(("method", "members"), [("meanpool", 3), ("someone_elses", 4), ("chowder_r5", 1)])
+def test_the_size_of_the_ensemble_is_what_the_metrics_say_whatever_the_method_is_called(tmp_path, method, members):
+    (tmp_path / "auc.json").write_text(json.dumps(auc_json() | {"ensemble": members}))
+    found, _ = entry.method_entry(tmp_path / "auc.json", None, None, encoder="e", method=method, settings={})
+    assert found["ensemble"] == members
+
+
 def test_script_refuses_lists_of_unequal_length(tmp_path):
     (tmp_path / "auc.json").write_text(json.dumps(auc_json()))
     auc = str(tmp_path / "auc.json")

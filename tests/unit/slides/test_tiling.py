@@ -162,6 +162,15 @@ def test_sample_sizes_by_hand():
     assert sampling.sample_sizes(counts, [], minimum=10, fraction=0.1) == {"a": 435, "b": 435, "c": 400, "d": 435}
 
 
+def test_half_a_tile_is_rounded_down():
+    # mean 1000.5 of a and b, half of it 500.25; and a fraction of 0.7: 700.35
+    counts = {"a": 1001, "b": 1000}
+    assert sampling.sample_sizes(counts, minimum=1) == {"a": 500, "b": 500}
+    assert sampling.sample_sizes(counts, minimum=1, fraction=0.7) == {"a": 700, "b": 700}
+    # mean 1001, half of it 500.5
+    assert sampling.sample_sizes({"a": 1001, "b": 1001}, minimum=1) == {"a": 500, "b": 500}
+
+
 def test_adding_a_test_slide_moves_no_sample():
     counts = {"a": 5000, "b": 3000}
     assert (
