@@ -54,6 +54,9 @@ def test_only_annotated_tumour_and_normal_test_slides_count_for_froc(tmp_path):
     text = "\n".join(["slide,label,split,annotation,froc", *rows])
     slides = cohort.read(table(tmp_path, text))
     assert [s.slide for s in slides if s.counts_for_froc] == ["c", "d"]
+    text = "\n".join(["slide,label,annotation", "a,0,", "b,1,b.xml"])
+    slides = cohort.read(table(tmp_path, text))
+    assert not any(s.counts_for_froc for s in slides), "without a split there are no test slides"
 
 
 @pytest.mark.parametrize(

@@ -49,6 +49,15 @@ def test_same_arguments_give_the_same_bytes_and_another_seed_does_not(made, tmp_
     assert image.read_bytes() != again[0].read_bytes()
 
 
+def test_every_slide_has_a_layout_of_its_own():
+    keys = [("a", 1), ("a", 1), ("b", 1), ("a", 2)]
+    first, again, renamed, reseeded = (layout.layout(name, "micro", "centre_a", seed, **SMALL) for name, seed in keys)
+    assert again.look == first.look and np.array_equal(again.kinds, first.kinds)
+    for other in (renamed, reseeded):
+        assert not set(other.look.values()) & set(first.look.values())
+        assert other.kinds.shape != first.kinds.shape or not np.array_equal(other.kinds, first.kinds)
+
+
 @pytest.mark.parametrize("name, mpp", [("tumor_1", 0.243), ("normal_1", 0.226)])
 def test_openslide_reads_spacing_levels_and_tiles(made, name, mpp):
     facts, image, _ = made[name]

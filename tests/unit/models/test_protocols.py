@@ -154,6 +154,17 @@ def test_probabilities_are_the_column_as_written_and_a_bad_file_is_named(tmp_pat
             predictions.read_probabilities(tmp_path / "bad.csv")
 
 
+def test_the_probability_is_the_mean_of_the_members_that_are_averaged(tmp_path):
+    members = np.array([[0.1, 0.5, 0.9], [0.2, 0.4, 0.3]])
+    for averaged, expected in ((None, [0.5, 0.3]), ([0, 1], [0.3, 0.3]), ([2], [0.9, 0.3])):
+        predictions.write_predictions(tmp_path / "p.csv", ["a", "b"], [1, 0], members, averaged)
+        found = predictions.read_probabilities(tmp_path / "p.csv")
+        assert [found[slide] for slide in "ab"] == [(1, pytest.approx(expected[0])), (0, pytest.approx(expected[1]))]
+        slides, labels, every = predictions.read_predictions(tmp_path / "p.csv")
+        assert (slides, labels.tolist()) == (["a", "b"], [1, 0])
+        np.testing.assert_allclose(every, members, err_msg="members left out are written all the same")
+
+
 def test_outputs_are_named_by_split_or_by_method_and_split():
     one = splits.outputs(["cv1=a/b.pt", "cv2=c=d.pt"], ["chowder_r5"])
     assert one == {("chowder_r5", "cv1"): "a/b.pt", ("chowder_r5", "cv2"): "c=d.pt"}

@@ -364,6 +364,21 @@ def test_the_size_of_the_ensemble_is_what_the_metrics_say_whatever_the_method_is
     assert found["ensemble"] == members
 
 
+def test_the_config_decides_the_mode_of_the_froc_before_the_file(tmp_path):
+    auc, froc = tmp_path / "auc.json", tmp_path / "froc.json"
+    froc.write_text(json.dumps(froc_json()))
+    for settings, written, score in (
+        ({}, {}, 0.4),
+        ({}, {"froc_mode": "corrected"}, 0.45),
+        ({"froc_mode": "corrected"}, {"froc_mode": "official"}, 0.45),
+        ({"froc_mode": "official"}, {"froc_mode": "corrected"}, 0.4),
+    ):
+        auc.write_text(json.dumps(auc_json() | {"settings": written}))
+        found, info = entry.method_entry(auc, froc, None, encoder="e", method="meanpool", settings=settings)
+        assert found["froc"] == pytest.approx(score)
+        assert info["mode"] == ("official" if score == 0.4 else "corrected")
+
+
 def test_script_refuses_lists_of_unequal_length(tmp_path):
     (tmp_path / "auc.json").write_text(json.dumps(auc_json()))
     auc = str(tmp_path / "auc.json")

@@ -119,6 +119,21 @@ def test_spacing_of_an_office_scanner_is_not_believed(tmp_path):
         describe.describe(generic(tmp_path / "a.tif", mpp=25400 / 72))
 
 
+@pytest.mark.parametrize(("y", "square"), [(0.25, True), (0.26, True), (0.27, False), (0.23, False), (0.0, False)])
+def test_pixels_that_are_not_square_are_refused(y, square):
+    class Stretched:
+        properties = {"openslide.mpp-x": "0.25", "openslide.mpp-y": str(y)}  # noqa: RUF012
+        dimensions, level_dimensions = (700, 500), ((700, 500),)
+        level_count, level_downsamples = 1, (1.0,)
+
+    if square:
+        assert describe.describe_open(Stretched, "s.tif", None).mpp == pytest.approx((0.25 + y) / 2)
+    else:
+        with pytest.raises(UserError, match=rf"s\.tif: pixels of 0\.25 x {y:g} um are not square"):
+            describe.describe_open(Stretched, "s.tif", None)
+    assert describe.describe_open(Stretched, "s.tif", 0.5).mpp == 0.5
+
+
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [

@@ -52,6 +52,12 @@ def test_level_mode_takes_the_nearest_level(mpp0, extent):
     assert grid.mpp_read == pytest.approx(mpp0 * extent / 224)
 
 
+def test_the_nearest_level_is_told_by_ratio():
+    # levels of 0.25 and 0.5 um/px: 0.36 is 1.44 times the one and 1 / 1.39 of the other, and by difference nearer 0.25
+    assert tiling.grid(slide(10_000, 10_000, 0.25), 224, 0.36, "level").mpp_read == 0.5
+    assert tiling.grid(slide(10_000, 10_000, 0.25), 224, 0.35, "level").mpp_read == 0.25
+
+
 def test_a_slide_coarser_than_the_target_is_read_at_level_0_and_enlarged():
     grid = tiling.grid(slide(1000, 1000, 0.8), 224, 0.5, "target")
     assert (grid.level, grid.scale) == (0, 0.625) and grid.extent == 140
@@ -167,8 +173,8 @@ def test_half_a_tile_is_rounded_down():
     counts = {"a": 1001, "b": 1000}
     assert sampling.sample_sizes(counts, minimum=1) == {"a": 500, "b": 500}
     assert sampling.sample_sizes(counts, minimum=1, fraction=0.7) == {"a": 700, "b": 700}
-    # mean 1001, half of it 500.5
-    assert sampling.sample_sizes({"a": 1001, "b": 1001}, minimum=1) == {"a": 500, "b": 500}
+    # mean 1003, half of it 501.5
+    assert sampling.sample_sizes({"a": 1003, "b": 1003}, minimum=1) == {"a": 501, "b": 501}
 
 
 def test_adding_a_test_slide_moves_no_sample():

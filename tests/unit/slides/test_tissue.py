@@ -166,6 +166,19 @@ def test_specks_and_holes_go_by_physical_area(area, kept, mpp):
     assert cleaned[52, 52] != kept
 
 
+def test_a_speck_or_hole_of_exactly_the_area_given_counts_as_large_enough_and_small_enough():
+    mpp, pixel = 1000 / 64, 2.0**-12  # a pixel is 1/4096 mm2, exactly
+    mask = np.zeros((60, 60), bool)
+    mask[2:6, 2:6] = mask[2:6, 10:14] = True  # specks of 16 pixels and of 15
+    mask[5, 13] = False
+    mask[20:50, 20:50] = True
+    mask[24:28, 24:28] = mask[34:38, 34:38] = False  # holes of 16 pixels and of 17
+    mask[38, 37] = False
+    cleaned = tissue.clean(mask, mpp, 16 * pixel, 16 * pixel, np.ones_like(mask))
+    assert cleaned[2:6, 2:6].all() and not cleaned[2:6, 10:14].any()
+    assert cleaned[24:28, 24:28].all() and not cleaned[34:38, 34:38].any()
+
+
 def test_a_gap_at_the_border_is_no_hole():
     mask = np.ones((100, 100), bool)
     mask[:5, :5] = False
