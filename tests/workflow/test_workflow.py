@@ -288,6 +288,24 @@ def test_a_table_without_split_gives_cross_validation_only(fresh, tmp_path):
     assert not {"localise", "lesions", "split_bias", "simulate", "figure_heatmap"} & set(jobs)
 
 
+def test_test_slides_without_any_annotated_tumour_plan_no_lesion_evaluation(fresh, tmp_path):
+    """Normal test slides alone hold nothing to find: neither their lesions nor detections are made."""
+    (tmp_path / "images").mkdir()
+    (tmp_path / "annotations").mkdir()
+    for i in range(8):
+        (tmp_path / f"images/s{i}.tif").touch()
+    rows = [f"s{i},{i % 2},{'train' if i < 4 else 'test'}" for i in range(8)]
+    (tmp_path / "slides.csv").write_text("\n".join(["slide,label,split", *rows]) + "\n")
+    options = ["--configfile", "config/real_slides.yaml", "--config", f"slides={{root: {tmp_path}}}"]
+    options.append("figures={heatmaps: []}")
+    jobs = planned(snakemake(fresh, "-n", *options).stdout)
+    assert jobs["evaluate"] == 6 and jobs["split_bias"] == 1
+    assert not {"localise", "lesions"} & set(jobs)
+    (tmp_path / "annotations/s5.xml").touch()
+    jobs = planned(snakemake(fresh, "-n", *options).stdout)
+    assert jobs["lesions"] == 3, "one tumour with its annotation, two normal slides"
+
+
 @pytest.mark.skipif(SHARED is None, reason=REASON)
 def test_the_real_pixel_slides_run_through_the_same_rules(fresh):
     root = f"slides={{root: {SHARED / 'real_slides'}}}"

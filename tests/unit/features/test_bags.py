@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from chowder.features import integrity
-from chowder.features.bags import Bags
+from chowder.features.bags import Bags, read_entry, read_index
 from chowder.features.sampling import sample_rows
 from chowder.files import UserError
 
@@ -55,6 +55,18 @@ def test_a_sample_depends_on_seed_dataset_slide_and_size_only(features):
     np.testing.assert_array_equal(alone[0], among[1])
     for other in ({"seed": 1}, {"dataset": "x"}, {"repeat": 1}):
         assert not np.array_equal(alone[0], Bags.from_index(*features, ["c"], **other)[0])
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.float32])
+def test_an_entry_gives_features_and_places_of_the_same_tiles(features, dtype):
+    dim, entries = read_index(features[0])
+    for rows in (None, np.array([2, 5, 29])):
+        wanted = np.arange(30) if rows is None else rows
+        for out in (None, np.empty((len(wanted), dim), dtype)):
+            values, coords = read_entry(features[0], entries["a"], dim, rows, out)
+            np.testing.assert_array_equal(values[:, 0], wanted)
+            np.testing.assert_array_equal(coords, np.stack([wanted] * 2, axis=1))
+            assert out is None or values is out
 
 
 def test_a_smaller_sample_is_part_of_a_larger_one():

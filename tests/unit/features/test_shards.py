@@ -34,6 +34,13 @@ def test_a_shard_with_a_slide_that_is_gone_is_dissolved():
     assert SLIDES[4:8] in second.values() and SLIDES[8:] in second.values()
 
 
+def test_a_slide_in_two_manifests_is_embedded_once():
+    """As after a run that was stopped and one with another size: the first shard by name keeps its slides."""
+    plan = shards.plan(SLIDES[:4], 2, {"s0": ["s0", "s1"], "s1": ["s1", "s2", "s3"]})
+    assert sorted(itertools.chain(*plan.values())) == SLIDES[:4]
+    assert plan["s0"] == ["s0", "s1"]
+
+
 def test_a_new_shard_never_takes_the_name_of_another():
     made = {"s0": ["s1", "s2"]}
     plan = shards.plan(["s0", "s1", "s2"], 3, made)

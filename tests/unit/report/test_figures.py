@@ -378,6 +378,16 @@ def test_heat_map_says_label_and_predicted_probability(tmp_path):
         figure_heatmap.prediction(path, "s")
 
 
+def test_a_crop_takes_the_pixels_of_its_box_also_where_they_are_not_square():
+    pixels = np.zeros((50, 100, 3), np.uint8)
+    pixels[..., 0], pixels[..., 1] = np.arange(100), np.arange(50)[:, None]
+    seen = view.View(pixels, (1000.0, 500.0, 1200.0, 700.0))  # 2 µm per px across, 4 µm down
+    part = seen.crop((1040.0, 540.0, 1100.0, 620.0))
+    assert part.box == (1040.0, 540.0, 1100.0, 620.0) and part.pixels.shape == (20, 30, 3)
+    assert part.pixels[0, 0, :2].tolist() == [20, 10] and part.pixels[-1, -1, :2].tolist() == [49, 29]
+    assert seen.crop((0.0, 0.0, 9e9, 9e9)).box == seen.box
+
+
 def test_detail_is_around_the_largest_lesion_or_the_highest_tile():
     tiles = tiles_of().assign(left=lambda t: t["x"] * MPP, top=lambda t: t["y"] * MPP)
     slide = (12 * EXTENT * MPP, 8 * EXTENT * MPP)
