@@ -392,7 +392,11 @@ def dry_run(folder: Path, change: Change) -> Jobs:
             try:
                 os.dup2(output.fileno(), 1)
                 os.dup2(output.fileno(), 2)
-                # a test runner may have put objects of its own in their place
+                # a test runner may have put objects of its own in their place, and have imported the library from
+                # elsewhere; a module that is edited twice in a second must not be taken from its bytecode
+                sys.dont_write_bytecode = True
+                for name in [name for name in sys.modules if name.partition(".")[0] == "chowder"]:
+                    del sys.modules[name]
                 sys.stdout, sys.stderr = os.fdopen(1, "w"), os.fdopen(2, "w")
                 os.chdir(folder)
                 sys.argv = ["snakemake", "-n", "--cores", "2", *TINY, *change.arguments]

@@ -50,7 +50,7 @@ def test_dry_run_works_offline_and_plans_the_whole_chain(fresh):
         (["figures={heatmaps: [test_999]}"], ["test_999", "not a test slide"]),
         (["slides={source: table}"], ["slides.root is not set"]),
         (["slides={image: '{name}.tif'}"], ["slides.image", "{name}", "use {slide} only"]),
-        (["cv={folds: 20}"], ["cv.folds", "20 folds need 20 tumour slides"]),
+        (["cv={folds: 20, over: train}"], ["cv.folds", "20 folds need 20 tumour training slides"]),
         (["evaluation={reference: maxpol}"], ["evaluation.reference", "'maxpol'", "maxpool"]),
     ],
 )
