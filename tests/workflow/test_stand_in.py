@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from workflow_clone import clone, snakemake
+from workflow_clone import clone, planned, snakemake
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "unit"))
 from fault_server import Fault, FaultServer
@@ -107,8 +107,11 @@ def test_checksums_to_table_over_a_bad_network_with_few_slides_on_disk(tiny, mir
     assert streamed == features(tiny / "results/tiny/features/efficientnet_lite0/index.json"), "the same bytes as kept"
     again = snakemake(folder, "-n", *options(mirror, server.url())).stdout
     assert "Nothing to be done" in again
-    moved = snakemake(folder, "-n", *options(mirror, str(mirror), at_once=4, timeout_s=9)).stdout
-    assert "Nothing to be done" in moved, "another mirror, time-out and limit fetch nothing and embed nothing again"
+    stricter = planned(snakemake(folder, "-n", *options(mirror, server.url()), "tiles={min_tissue: 0.6}").stdout)
+    each = {rule: stricter.get(rule) for rule in ("fetch_slide", "tiles", "features_file")}
+    assert each == dict.fromkeys(each, 9), "a changed setting reaches every slide in one run, never a part of them"
+    moved = snakemake(folder, "-n", *options(mirror, str(mirror), timeout_s=9)).stdout
+    assert "Nothing to be done" in moved, "another mirror and time-out fetch nothing and embed nothing again"
 
 
 def test_a_wrong_checksum_list_stops_before_any_slide_comes(mirror, tmp_path):

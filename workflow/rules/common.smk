@@ -354,7 +354,11 @@ def streamed(path):
 
 
 def shards_before(slide):
-    """In streaming mode, the shards that must be embedded before this slide may come: so few slides lie on disk at once."""
+    """In streaming mode, the shards that must be embedded before this slide may come: so few slides lie on disk at once.
+
+    They are inputs like any other. With ``ancient()`` Snakemake would skip the later slides' own checks, and a changed
+    setting would reach a part of the slides.
+    """
     if not STREAMING:
         return []
     lookahead = max(1, config["slides"]["at_once"] // config["embedding"]["shard"])

@@ -108,7 +108,7 @@ if SOURCE == "camelyon16":
         """One slide from the bucket or a mirror: continued where it stopped, verified, named only when whole."""
         input:
             md5=ancient(f"{RESULTS}/source/checksums.md5"),
-            before=lambda wildcards: ancient(shards_before(wildcards.slide)),
+            before=lambda wildcards: shards_before(wildcards.slide),
         output:
             streamed(f"{RESULTS}/slides/{{slide}}.tif"),
         log:
