@@ -47,7 +47,13 @@ def test_other_patterns_are_named(pattern, words):
 
 
 def test_addresses(tmp_path):
-    for good in ("https://example.org/CAMELYON16", "HTTP://127.0.0.1:8000/x", f"file://{tmp_path}", str(tmp_path)):
+    for good in (
+        "https://example.org/CAMELYON16",
+        "HTTP://127.0.0.1:8000/x",
+        f"file://{tmp_path}",
+        f"file://localhost{tmp_path}",
+        str(tmp_path),
+    ):
         preflight.address(good)
     for bad, words in (
         ("htps://example.org/x", "did you mean https://"),

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from chowder.evaluation import reports, tables
 from chowder.files import UserError, run
-from chowder.models.predictions import read_probabilities
+from chowder.models.predictions import count_members, read_probabilities
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -40,7 +40,7 @@ def main(argv: list[str] | None = None) -> None:
     froc, froc_rows, lesion_rows = reports.froc_report(slides, *by_stem, settings)
 
     about = {"method": args.method, "settings": settings.record()}
-    members = max(tables.count_members(path) for path in pairs.values())
+    members = max(count_members(path) for path in pairs.values())
     tables.write_json(args.auc, about | {"ensemble": members} | auc)
     tables.write_json(args.froc, about | froc)
     tables.write_table(args.roc_curve, roc_rows, reports.ROC_COLUMNS)

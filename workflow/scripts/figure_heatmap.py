@@ -9,6 +9,7 @@ import pandas as pd
 
 from chowder.data.annotations import read_asap
 from chowder.files import UserError, read_json, run
+from chowder.models.predictions import read_probabilities
 from chowder.report.figures import heatmap, style
 from chowder.report.figures.view import close_up, whole
 from chowder.slides import tile_table
@@ -16,14 +17,10 @@ from chowder.slides import tile_table
 
 def prediction(path: Path, slide: str) -> tuple[int, float]:
     """Return label (1: tumour) and predicted probability of a slide."""
-    rows = style.read_csv(path, slide=str)
-    missing = {"slide", "label", "probability"} - set(rows.columns)
-    if missing:
-        raise UserError(f"{path}: no column {', '.join(sorted(missing))}: train the method again")
-    row = rows[rows["slide"] == slide]
-    if len(row) != 1:
-        raise UserError(f"{path}: {len(row)} rows for slide {slide}, not 1: train the method again")
-    return int(row["label"].iloc[0]), float(row["probability"].iloc[0])
+    found = read_probabilities(path)
+    if slide not in found:
+        raise UserError(f"{path}: 0 rows for slide {slide}: train the method again")
+    return found[slide]
 
 
 def main(argv: list[str] | None = None) -> None:

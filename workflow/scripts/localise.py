@@ -34,7 +34,6 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--index", required=True, help="features/<encoder>/index.json")
     parser.add_argument("--tiles-dir", required=True, help="folder of tiles/<slide>.parquet")
     parser.add_argument("--splits", required=True, help="splits.json")
-    parser.add_argument("--slides", help="not read; the test slides are those of the split")
     parser.add_argument("--settings", type=json.loads, default={}, help="JSON: score, smoothing_um, nms_um")
     parser.add_argument("--scores-dir", required=True, help="<slide>.parquet: x, y, score of every tissue tile")
     parser.add_argument("--detections-dir", required=True, help="<slide>.csv without header: score,x,y")

@@ -14,6 +14,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Protocol
 
+from chowder.data.download.client import local_path
 from chowder.features.encoders.families import FAMILIES, family_of
 from chowder.files import UserError
 
@@ -60,8 +61,11 @@ def address(url: str) -> None:
         raise UserError(f"config: download.base_url: {scheme}:// is not read: {hint}")
     if separator and scheme.lower() != "file" and not rest.partition("/")[0]:
         raise UserError(f"config: download.base_url: {url!r} names no host: write https://<host>/<prefix>")
-    folder = rest if separator else str(url)
-    if (not separator or scheme.lower() == "file") and not os.path.isdir(folder):
+    try:
+        folder = local_path(str(url))
+    except UserError as error:
+        raise UserError(f"config: download.base_url: {error}") from None
+    if folder is not None and not folder.is_dir():
         raise UserError(f"config: download.base_url: {folder}: no such folder: give the folder that holds images/")
 
 

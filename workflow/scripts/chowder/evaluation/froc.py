@@ -8,7 +8,6 @@ tests.
 
 from __future__ import annotations
 
-import dataclasses
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -214,8 +213,3 @@ def found_at(curve: Froc, score: float) -> float:
         thresholds, score = as_single(thresholds), float(as_single(max(score, 0.0)))
     place = np.searchsorted(thresholds, score, side="right") - 1
     return float(curve.fps[place]) if place >= 0 else math.nan
-
-
-def with_slide(hit: SlideHits, slide: str) -> SlideHits:
-    """Return the same hits under another slide name (resampling by hand, tests)."""
-    return dataclasses.replace(hit, slide=slide)

@@ -7,9 +7,8 @@ import io
 import json
 import math
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -34,31 +33,6 @@ class Slide:
     simulated: bool = False
     size: tuple[int, int] | None = None
     mpp: float | None = None
-
-
-def _rows(path: str | os.PathLike, needed: Iterable[str]) -> list[dict[str, str]]:
-    """Rows of a CSV with a header, as text; each slide once."""
-    try:
-        text = Path(path).read_text(encoding="utf-8-sig")
-        rows = [
-            {key: (value or "").strip() for key, value in row.items() if key}
-            for row in csv.DictReader(io.StringIO(text))
-        ]
-    except FileNotFoundError:
-        raise UserError(f"{path}: no such file") from None
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise UserError(f"{path}: not a CSV file ({error})") from None
-    for key in needed:
-        if rows and key not in rows[0]:
-            raise UserError(f"{path}: no column '{key}': the header must have {', '.join(needed)}")
-    if not rows:
-        raise UserError(f"{path}: no rows: it needs a header with {', '.join(needed)} and one row a slide")
-    seen: set[str] = set()
-    for line, row in enumerate(rows, start=2):
-        if row["slide"] in seen:
-            raise UserError(f"{path}, line {line}: slide {row['slide']} is there twice")
-        seen.add(row["slide"])
-    return rows
 
 
 def _number(path: str | os.PathLike, line: int, key: str, text: str) -> float | None:
@@ -98,12 +72,6 @@ def read_slides(path: str | os.PathLike) -> dict[str, Slide]:
             mpp,
         )
     return found
-
-
-def count_members(path: str | os.PathLike) -> int:
-    """Return the number of networks behind a predictions file: its columns member_1, member_2, ..., at least 1."""
-    first = _rows(path, ("slide", "label", "probability"))[0]
-    return max(1, sum(key.startswith("member_") for key in first))
 
 
 def write_json(path: str | os.PathLike, content: Mapping[str, Any]) -> None:

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from chowder.models.names import PLATEAU
 from chowder.models.networks import Ensemble, extremes
 
 # Nodes of a table on either side: embedding values that can enter the top R, and those that can enter the bottom R.
@@ -22,8 +23,6 @@ NODES, OUTER = 97, 32
 # The outer nodes reach this many times the range of the training tiles' values beyond them, ever wider apart. Beyond
 # those the score is constant.
 REACH = 8.0
-# A member is undertrained when its loss is above this share of the loss of a constant prediction.
-PLATEAU = 0.9
 # Slides' values held at a time while a table is made: nodes x slides x 2R x J floats per member.
 _VALUES = 2**23
 

@@ -12,6 +12,7 @@ from chowder.features.bags import Bags, as_bags, check_labels
 from chowder.files import UserError
 from chowder.models.calibration import Evidence, selected
 from chowder.models.model_file import read_content, save_content
+from chowder.models.names import tile_score
 from chowder.models.networks import ChowderEnsemble, Ensemble, WeldonEnsemble
 from chowder.models.scorer import PRECISIONS, FeatureStore, pick_device
 from chowder.models.trainer import one_torch_thread, train_together
@@ -25,7 +26,6 @@ class EnsembleEstimator:
     """What WELDON and CHOWDER share; see :class:`Chowder` for the parameters."""
 
     kind = ""
-    tile_score = "evidence"
 
     def __init__(
         self,
@@ -133,7 +133,7 @@ class EnsembleEstimator:
         if score not in SCORES:
             raise UserError(f"localisation.score is {score!r}: use one of {', '.join(SCORES)}")
         e = self.embedding_scores(bag).astype(np.float64)
-        if (self.tile_score if score == "auto" else score) == "embedding":
+        if tile_score(self.kind, score) == "embedding":
             return e[self.averaged].mean(axis=(0, 1)).astype(np.float32)
         return self.evidence_(e, self.averaged).astype(np.float32)
 
@@ -185,10 +185,7 @@ class EnsembleEstimator:
     @classmethod
     def load(cls, path: Any) -> EnsembleEstimator:
         """Load what :meth:`save` wrote. Errors: a file of another kind of model, or no model file."""
-        content = read_content(path)
-        if content["kind"] != cls.kind:
-            raise UserError(f"{path}: holds a {content['kind']} model, not {cls.kind}")
-        return cls.from_content(content)
+        return cls.from_content(read_content(path, cls.kind))
 
 
 class Weldon(EnsembleEstimator):
@@ -198,7 +195,6 @@ class Weldon(EnsembleEstimator):
     """
 
     kind = "weldon"
-    tile_score = "embedding"
 
     def make(self, dim: int) -> Ensemble:
         """Return the WELDON networks for features of length ``dim``, all zeros."""

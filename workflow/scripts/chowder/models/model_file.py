@@ -18,10 +18,11 @@ def save_content(path: Any, content: dict[str, Any]) -> None:
         scratch.write_bytes(buffer.getvalue())
 
 
-def read_content(path: Any) -> dict[str, Any]:
+def read_content(path: Any, kind: str | None = None) -> dict[str, Any]:
     """Read what :func:`save_content` wrote: a dict with the estimator's ``kind`` and its content.
 
-    Errors: :class:`UserError` when the file is missing or is not such a file. The file can't run code when loaded.
+    ``kind``: the only kind that is taken, default any. Errors: :class:`UserError` when the file is missing, is not
+    such a file, or holds another kind. The file can't run code when loaded.
     """
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
@@ -32,4 +33,6 @@ def read_content(path: Any) -> dict[str, Any]:
     except Exception as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise UserError(f"{path}: not a model file of this workflow ({reason}): train the method again") from None
+    if kind is not None and content["kind"] != kind:
+        raise UserError(f"{path}: holds a {content['kind']} model, not {kind}")
     return content

@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from chowder.files import UserError
 from chowder.models.kinds import KINDS
 
+# A member is undertrained when its loss is above this share of the loss of a constant prediction.
+PLATEAU = 0.9
 # What to do about members that stayed on the plateau; said in the log and under the table.
 UNDERTRAINED_ADVICE = "raise training.epochs, lower training.l2, or scale the features"
 
@@ -70,3 +72,14 @@ def label(method: Method | str) -> str:
     text += f" R={method.r}" if method.r else ""
     text += f" J={method.j}" if method.j > 1 else ""
     return text + (f" (repeat {method.repeat})" if method.repeat else "")
+
+
+def tile_score(kind: str, score: str) -> str:
+    """Return the lesion score that a kind of ensemble takes, ``"evidence"`` or ``"embedding"``.
+
+    ``score``: localisation.score of the config. ``auto`` is the embedding value for WELDON, whose logit is a sum of
+    them, and the evidence for every other kind (docs/decisions/lesion_score.md).
+    """
+    if score != "auto":
+        return score
+    return "embedding" if kind == "weldon" else "evidence"

@@ -136,10 +136,7 @@ class PooledLogistic:
         """Load what :meth:`save` wrote. Errors: a file of another kind of model, or no model file."""
         from chowder.models.model_file import read_content
 
-        content = read_content(path)
-        if content["kind"] != cls.kind:
-            raise UserError(f"{path}: holds a {content['kind']} model, not {cls.kind}")
-        return cls.from_content(content)
+        return cls.from_content(read_content(path, cls.kind))
 
 
 class MeanPool(PooledLogistic):

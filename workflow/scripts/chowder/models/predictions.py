@@ -56,6 +56,12 @@ def read_probabilities(path: str | Path) -> dict[str, tuple[int, float]]:
     return found
 
 
+def count_members(path: str | Path) -> int:
+    """Return the number of networks behind a predictions CSV: its columns member_1, member_2, ..., at least 1."""
+    with _reading(path) as rows:
+        return max(1, sum(key.startswith("member_") for key in rows[0]))
+
+
 def _is_number(text: str) -> bool:
     try:
         return bool(np.isfinite(float(text)))

@@ -36,12 +36,6 @@ LEADERBOARD = ("chowder_r5", 50, 0.8706, 0.3103)
 SPLIT_BIAS = {"competition": 0.75, "random": 0.55}
 #: Sampling error on 49 tumour and 80 normal slides: 95 % interval of an AUC of 0.858, and what follows from it.
 SAMPLING = {"auc": 0.858, "low": 0.79, "high": 0.93, "positives": 49, "negatives": 80, "no_difference": 0.07}
-#: Published results of others on the Camelyon-16 test set: (who, AUC, spread or None, FROC or None, remark).
-OTHERS: tuple[tuple[str, float, float | None, float | None, str], ...] = (
-    ("FLamby: ABMIL on ResNet-50 features", 0.780, 0.064, None, "5 seeds; RUMC 0.889, UMCU 0.688"),
-    ("Challenge winner (fully supervised)", 0.994, None, 0.807, "JAMA 2017"),
-    ("Pathologist without time limit", 0.966, None, None, "sensitivity 0.724; JAMA 2017"),
-)
 
 FAMILIES = {name: kind.title for name, kind in KINDS.items()}
 

@@ -75,7 +75,7 @@ def fetch(
     absent: list[str] = []
     for source in sources:
         try:
-            path = _local(source)
+            path = local_path(source)
             if path is not None:
                 done = _link(path, destination, expected, settings, meter)
             else:
@@ -119,7 +119,7 @@ def _wrong(got: Mapping[str, str], expected: Mapping[str, str]) -> str:
 # Local files --------------------------------------------------------------------------
 
 
-def _local(source: str) -> Path | None:
+def local_path(source: str) -> Path | None:
     """Return the path that ``source`` means, or None for http(s)."""
     scheme, separator, rest = source.partition("://")
     if not separator:

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from chowder.files import UserError
+from chowder.models.names import tile_score
 from chowder.report import paper
 from chowder.report.figures.style import EXCLUSION_DASH, GREY, need_columns, new_figure, styled
 from chowder.report.figures.view import View, outline, scale_bar
@@ -90,9 +91,8 @@ def score_unit(method: str, score: str) -> str:
     """Return what a tile score of a method means, for the colour bar; ``score`` is the config's localisation.score."""
     if not paper.parse(method).r:
         return "logit"
-    if score == "auto":
-        score = "embedding" if method.startswith("weldon") else "evidence"
-    return "change of the logit" if score == "evidence" else "mean embedding value"
+    evidence = tile_score(paper.parse(method).family, score) == "evidence"
+    return "change of the logit" if evidence else "mean embedding value"
 
 
 @styled

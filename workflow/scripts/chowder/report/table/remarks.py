@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from chowder.models.names import tile_score
 from chowder.report import paper
 
 
@@ -22,12 +23,14 @@ def undertrained(by_split: dict[str, list[int]], ensemble: int) -> list[str]:
 def score_note(score: str, methods: Iterable[str]) -> str:
     """Return the sentence on the lesion scores that the FROC uses; ``score``: the config's localisation.score."""
     kinds = {paper.parse(name).family for name in methods}
+    meaning = {
+        "evidence": "the evidence of a tile (mean change of the logit when it is added to a training slide)",
+        "embedding": "the mean embedding value of the members",
+    }
     parts = []
     for kind, label in (("chowder", "CHOWDER"), ("weldon", "WELDON")):
-        own = ("evidence" if kind == "chowder" else "embedding") if score == "auto" else score
         if kind in kinds:
-            what = "the evidence of a tile (mean change of the logit when it is added to a training slide)"
-            parts.append(f"{label}: {what if own == 'evidence' else 'the mean embedding value of the members'}")
+            parts.append(f"{label}: {meaning[tile_score(kind, score)]}")
     if kinds & {"meanpool", "maxpool"}:
         parts.append("pooled baselines: the logit of the tile's own features")
     return f"Lesion scores behind the FROC. {'; '.join(parts)}." if parts else ""

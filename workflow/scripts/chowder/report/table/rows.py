@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 import pandas as pd
 
 from chowder.files import UserError
-from chowder.models.names import UNDERTRAINED_ADVICE
+from chowder.models.names import PLATEAU, UNDERTRAINED_ADVICE
 from chowder.report import paper
 from chowder.report.table.entry import AFTER, BEFORE, SENSITIVITIES, _number
 from chowder.report.table.remarks import score_note
@@ -101,7 +101,8 @@ def build(
     if any(info.get("notes") for _, info in entries):
         average = "left out of" if settings.get("leave_out_undertrained") else "part of"
         remarks.append(
-            "A member on the plateau has a cross-entropy on its training slides above 90 % of a constant prediction's. "
+            "A member on the plateau has a cross-entropy on its training slides above "
+            f"{PLATEAU * 100:.0f} % of a constant prediction's. "
             f"Such members are {average} the averages. What helps: {UNDERTRAINED_ADVICE}."
         )
     if frame["froc"].notna().any() and (line := score_note(settings.get("score", "auto"), frame["method"])):
