@@ -36,7 +36,9 @@ class Fault:
     bytes of the promised length), stall (silence after ``after`` bytes), drip (one byte every 0.05 s), slow (``rate``
     bytes/s), wrong (bytes flipped), ignore_range (200 and the whole file), chunked, no_length, redirect (to ``to``),
     content (from now on the path holds ``content``, served at once), hang_up (closed without an answer), encoded,
-    misplaced (206 for as many bytes as asked for, from 7 bytes before), capped (206 for ``after`` bytes of the rest).
+    misplaced (206 for as many bytes as asked for, from 7 bytes before), capped (206 for ``after`` bytes of the rest),
+    mislabelled (206 whose Content-Range is 7 bytes off), other_total (206 of a file one byte longer),
+    other_tag (another ETag on the same content).
     """
 
     kind: str
@@ -53,6 +55,7 @@ class Request:
     path: str
     range: str | None
     if_range: str | None
+    if_match: str | None = None
     status: int = 0
     sent: int = 0
 
@@ -69,6 +72,8 @@ class FaultServer(ThreadingHTTPServer):
         self.always: dict[str, Fault] = {}
         self.log: list[Request] = []
         self.etags = True
+        self.ranges = True
+        self.modified = ""  # Last-Modified of every file, none when empty
         self.closing = threading.Event()
 
     def __enter__(self) -> FaultServer:
@@ -113,7 +118,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         path = self.path.partition("?")[0]
-        entry = Request(path, self.headers.get("Range"), self.headers.get("If-Range"))
+        entry = Request(path, self.headers.get("Range"), self.headers.get("If-Range"), self.headers.get("If-Match"))
         self.server.log.append(entry)
         waiting = self.server.faults.get(path)
         fault = waiting.pop(0) if waiting else self.server.always.get(path, Fault("none"))
@@ -140,20 +145,32 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _send(self, entry: Request, content: bytes, fault: Fault) -> None:
         tag, total, start = s3_etag(content), len(content), 0
-        match = re.fullmatch(r"bytes=(\d+)-", entry.range or "")
-        guard_holds = entry.if_range in (None, tag)
-        if match and guard_holds and fault.kind not in ("ignore_range", "chunked", "no_length"):
+        if fault.kind == "other_tag":
+            tag = '"other"'
+        elif self.server.etags and entry.if_match not in (None, tag):
+            return self._plain(entry, 412, {})
+        match = re.fullmatch(r"bytes=(\d+)-(\d*)", entry.range or "")
+        partial = bool(match) and entry.if_range in (None, tag) and self.server.ranges
+        partial = partial and fault.kind not in ("ignore_range", "chunked", "no_length")
+        end = total
+        if partial:
             start = int(match[1])
+            end = min(total, int(match[2]) + 1) if match[2] else total
             if start >= total:
                 return self._plain(entry, 416, {"Content-Range": f"bytes */{total}"})
-        entry.status = 206 if start else 200
+            partial = start > 0 or bool(match[2])
+        entry.status = 206 if partial else 200
         shift = 7 if start and fault.kind == "misplaced" else 0
-        start, end = start - shift, total - shift
-        if start and fault.kind == "capped":
+        start, end = start - shift, end - shift
+        if partial and fault.kind == "capped":
             end = min(end, start + fault.after)
         self.send_response(entry.status)
-        if start:
-            self.send_header("Content-Range", f"bytes {start}-{end - 1}/{total}")
+        if partial:
+            off = 7 if fault.kind == "mislabelled" else 0
+            length = total + 1 if fault.kind == "other_total" else total
+            self.send_header("Content-Range", f"bytes {start + off}-{end - 1 + off}/{length}")
+        if self.server.modified:
+            self.send_header("Last-Modified", self.server.modified)
         if self.server.etags:
             self.send_header("ETag", tag)
         if fault.kind == "encoded":
