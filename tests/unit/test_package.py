@@ -66,7 +66,8 @@ def test_there_is_one_version():
 def test_dependencies_are_bounded_and_agree_with_the_lock():
     lock = re.findall(r"^([a-z0-9-]+)==([^ ]+)", (ROOT / "envs" / "requirements.lock").read_text(), re.MULTILINE)
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    for requirement in map(Requirement, project["dependencies"]):
+    extras = project["optional-dependencies"]
+    for requirement in map(Requirement, [*project["dependencies"], *extras["figure"], *extras["full"]]):
         assert {part.operator for part in requirement.specifier} == {">=", "<"}, requirement
         locked = [version for name, version in lock if name == requirement.name]
         assert locked, f"{requirement.name}: not in envs/requirements.lock"

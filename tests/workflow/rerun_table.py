@@ -335,6 +335,7 @@ CHANGES: list[Change] = [
     *keys("`evaluation.confidence`", plus(EVALUATED, ensemble_size=2, figure_ensemble=1), evaluation__confidence=0.9),
     *keys("`evaluation.reference`", TESTED, evaluation__reference="meanpool"),
     *keys("`evaluation.froc_mpp`", LESIONS, evaluation__froc_mpp="slide"),
+    *keys("`evaluation.detections`, `against`", NOTHING, evaluation__detections="folder", evaluation__against="folder"),
     *keys(
         "`figures.method`, `heatmaps`: other drawings",
         plus(PICTURES, REPORT),

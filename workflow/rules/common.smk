@@ -229,6 +229,20 @@ def check_reference():
 checked(check_reference)
 
 
+def strangers_detections(key):
+    """The CSVs of a folder that `snakemake score` scores; without a folder there is nothing to score."""
+    folder = config["evaluation"][key]
+    if folder is None and key == "detections":
+        raise WorkflowError("config: evaluation.detections is not set: give the folder of <slide>.csv to score")
+    if not FROC_SLIDES:
+        raise WorkflowError("score: no test slide has annotated lesions: add a test split and annotations to the table")
+    if folder is None:
+        return []
+    if not os.path.isdir(folder):
+        raise WorkflowError(f"config: evaluation.{key}: {folder!r} is no folder: give the folder of <slide>.csv")
+    return sorted(str(path) for path in Path(folder).iterdir() if path.suffix.lower() == ".csv")
+
+
 # --- figures ----------------------------------------------------------------------------------------------------------
 
 

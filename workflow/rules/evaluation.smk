@@ -70,6 +70,45 @@ rule evaluate:
         " > {log:q} 2>&1"
 
 
+rule score:
+    """The lesion score of another tool's detections on this dataset's test slides (evaluation.detections)."""
+    input:
+        slides=f"{RESULTS}/slides.csv",
+        lesions=expand(f"{RESULTS}/lesions/{{slide}}.npz", slide=FROC_SLIDES),
+        detections=lambda wildcards: strangers_detections("detections"),
+        against=lambda wildcards: strangers_detections("against"),
+    output:
+        json=f"{RESULTS}/score/score.json",
+        lesions=f"{RESULTS}/score/lesions.csv",
+        curve=f"{RESULTS}/score/froc_curve.csv",
+        figure=f"{RESULTS}/score/froc_curve.png",
+    log:
+        f"{LOGS}/score.log",
+    resources:
+        mem_mb=2000,
+        runtime=30,
+    params:
+        **code("score"),
+        settings=settings(
+            "evaluation.bootstrap", "evaluation.confidence", "evaluation.froc_mode", "evaluation.froc_mpp", "seed"
+        ),
+        detections=config["evaluation"]["detections"] or "",
+        against=passing("--against", [path for path in [config["evaluation"]["against"]] if path]),
+        lesions=lambda wildcards, input: os.path.dirname(input.lesions[0]),
+    shell:
+        "python {params.program:q}"
+        " --detections {params.detections:q}"
+        " {params.against}"
+        " --lesions-dir {params.lesions:q}"
+        " --slides {input.slides:q}"
+        " --settings {params.settings:q}"
+        " --output {output.json:q}"
+        " --lesion-table {output.lesions:q}"
+        " --froc-curve {output.curve:q}"
+        " --figure {output.figure:q}"
+        " > {log:q} 2>&1"
+
+
 rule tests_table:
     """Paired tests of every method against the best one: test AUC, cross-validated AUC, FROC."""
     input:

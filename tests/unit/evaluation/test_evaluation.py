@@ -15,7 +15,7 @@ import export
 import lesions
 import score
 from chowder.data.annotations import Outline, read_asap, write_asap
-from chowder.evaluation import reports, scoring, tables
+from chowder.evaluation import reports, scorer_table, scoring, tables
 from chowder.evaluation.lesions import label_lesions, lesions_of
 from chowder.files import UserError
 from chowder.slides import tile_table
@@ -229,10 +229,11 @@ def test_scores_with_ties_are_compared_in_single_precision_as_the_challenge_did(
 
 def test_a_missing_result_file_counts_in_corrected_mode_only(data):
     (data / "det" / "test_003.csv").rename(data / "det" / "unknown.csv")
-    slides = tables.read_slides(data / "slides.csv")
-    files = scoring.detection_files(data / "det", slides)
+    table = scorer_table.read(data / "slides.csv")
+    files, notes = scoring.detection_files(data / "det", table, ignore_unknown=True)
+    assert any("not in the table: unknown.csv" in note for note in notes)
     les = {path.stem: path for path in (data / "les").glob("*.npz")}
-    report, _, _ = reports.froc_report(slides, files, les, reports.Settings(bootstrap=20))
+    report, _, _ = reports.froc_report(table.slides, files, les, reports.Settings(bootstrap=20))
     assert report["without_result_file"] == ["test_003"]
     assert (report["official"]["slides"], report["official"]["lesions"]) == (3, 1)
     assert (report["corrected"]["slides"], report["corrected"]["lesions"]) == (4, 2)
@@ -251,11 +252,11 @@ def test_two_folders_are_compared_on_the_same_slides(data):
 
 
 def test_a_folder_without_fitting_names_is_refused(data):
-    slides = tables.read_slides(data / "slides.csv")
+    table = scorer_table.read(data / "slides.csv")
     with pytest.raises(UserError, match="no such folder"):
-        scoring.detection_files(data / "none", slides)
+        scoring.detection_files(data / "none", table)
     with pytest.raises(UserError, match="check the names"):
-        scoring.detection_files(data / "xml", slides)
+        scoring.detection_files(data / "xml", table)
 
 
 def test_the_official_test_set_says_how_many_lesions_are_expected(data):
