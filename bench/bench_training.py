@@ -2,12 +2,19 @@
 
     python bench/bench_training.py                  the real size: 399 slides x 5,000 tiles x 2,048 float16 (8.2 GB)
     python bench/bench_training.py --scale 0.02     a fiftieth of the tiles, for a quick look
+    python bench/bench_training.py --ratios-only    only the comparison with the plain loops (5 GB of memory)
 
 Trains MeanPool, MaxPool, WELDON R = 1, 10, 100, 300 and CHOWDER R = 1, 5, 10, 100, 300 on the competition split and
 three folds, E = 10 members, 30 epochs, batch 10, as in the paper. The ensembles of a split share each reading of the
-features (--separate trains them one after another). Beside it stands the plain loop of tests/unit/reference_models.py:
-one network, slide after slide, autograd through the whole bag; a few of its steps are timed. No result of a training
-here means anything: the features are noise.
+features (--separate trains them one after another). No result of a training here means anything: the features are
+noise.
+
+The comparison is with two plain loops that train one CHOWDER R = 5 network, both in tests/unit/reference_models.py: a
+fast one (float32 tensors in memory, torch.topk, torch.optim.Adam, all threads), and the readable reference, which
+converts float16 and sorts all tiles at every step. They and the ensembles run on the same 100 slides x 2,000 tiles x
+2,048, one after another in every round; the figure is the median of the rounds' ratios. An epoch's time is the
+difference between a long and a short fit. "Whole fit" divides the long one by its epochs, so it includes the start and
+the calibration.
 """
 
 from __future__ import annotations
@@ -26,7 +33,7 @@ REPOSITORY = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(REPOSITORY / "workflow" / "scripts"), str(REPOSITORY / "tests" / "unit")]
 
 import torch  # noqa: E402
-from reference_models import PlainNetwork, train_plain  # noqa: E402
+from reference_models import PlainNetwork, glorot, train_fast_plain, train_plain  # noqa: E402
 
 from chowder import seeds  # noqa: E402
 from chowder.features.bags import Bags  # noqa: E402
@@ -54,29 +61,66 @@ def made_up(slides: int, tiles: int, dim: int) -> tuple[Bags, list[dict[str, str
     return Bags(names, features, np.arange(slides) * tiles, counts), rows
 
 
-def plain_step_seconds(bags: Bags, steps: int) -> float:
-    """Seconds of one step (10 slides) of the plain loop, one CHOWDER R = 5 network."""
+def reference_epoch(bags: Bags, slides: int) -> float:
+    """Seconds of one epoch of the reference loop, from its first ``slides`` slides."""
     model = Chowder(r=5, members=1).make(bags.dim)
     model.initialise((0,))
     network = PlainNetwork(model, 0)
-    arrays = [bags[i] for i in range(10)]  # float16, converted slide by slide: float32 would take 16 GB
-    labels = np.arange(10) % 2
-    orders = [np.arange(10)]
-    arguments = {"batch": 10, "learning_rate": 0.001, "l2": 0.5}
-    train_plain(network, arrays, labels, orders, **arguments)
+    arrays = [bags[i] for i in range(slides)]
+    labels = np.arange(slides) % 2
     started = time.perf_counter()
-    train_plain(network, arrays, labels, orders * steps, **arguments)
-    return (time.perf_counter() - started) / steps
+    train_plain(network, arrays, labels, [np.arange(slides)], batch=10, learning_rate=0.001, l2=0.5)
+    return (time.perf_counter() - started) * len(bags) / slides
 
 
-def ensemble_step_seconds(bags: Bags, members: int, steps: int) -> float:
-    """Seconds of one step (10 slides) of the batched trainer, alone, CHOWDER R = 5."""
-    ten = bags.subset(bags.names[:10])
-    Chowder(r=5, members=members, epochs=1).fit(ten, np.arange(10) % 2)
-    model = Chowder(r=5, members=members, epochs=steps)
+def fast_epoch(slides: list[torch.Tensor], epochs: int) -> float:
+    """Seconds of one epoch of the fast plain loop."""
+    labels = torch.arange(len(slides)) % 2
+    orders = [seeds.generator("bench", epoch).permutation(len(slides)) for epoch in range(epochs)]
+    network = glorot(slides[0].shape[1], 5)
     started = time.perf_counter()
-    model.fit(ten, np.arange(10) % 2)
-    return (time.perf_counter() - started) / (steps + 1)  # the calibration reads everything once more
+    train_fast_plain(network, slides, labels.float(), orders, r=5)
+    return (time.perf_counter() - started) / epochs
+
+
+def ensemble_epoch(bags: Bags, members: int, epochs: int) -> tuple[float, float]:
+    """Seconds of one epoch of the batched trainer, and of a whole fit divided by its ``epochs``; CHOWDER R = 5."""
+    seconds = []
+    for number in (2, epochs):
+        bags.shared.clear()
+        started = time.perf_counter()
+        Chowder(r=5, members=members, epochs=number).fit(bags, np.arange(len(bags)) % 2)
+        seconds.append(time.perf_counter() - started)
+    return (seconds[1] - seconds[0]) / (epochs - 2), seconds[1] / epochs
+
+
+def compare(rounds: int, epochs: int, slides: int = 100, tiles: int = 2000, dim: int = 2048) -> dict[str, float]:
+    """Print how much faster a member is trained than by the plain loops, and return the medians of the ratios."""
+    bags, _ = made_up(slides, tiles, dim)
+    tensors = [torch.from_numpy(bags[i]).float() for i in range(slides)]
+    fast_epoch(tensors, 1)
+    found: dict[str, list[float]] = {}
+    for _ in range(rounds):
+        fast, reference = fast_epoch(tensors, 2), reference_epoch(bags, 20)
+        row = {"fast": fast, "reference": reference}
+        for members in (1, 10, 50):
+            epoch, whole = ensemble_epoch(bags, members, epochs)
+            row |= {f"epoch_{members}": epoch, f"ratio_{members}": fast / epoch * members}
+            row |= {f"ratio_whole_{members}": fast / whole * members}
+            row |= {f"ratio_reference_{members}": reference / epoch * members}
+        for key, value in row.items():
+            found.setdefault(key, []).append(value)
+    median = {key: float(np.median(values)) for key, values in found.items()}
+    print(f"\nCHOWDER R=5, {slides} slides x {tiles} tiles x {dim}: median of {rounds} rounds, {epochs} epochs a fit")
+    print(f"{'':28}s an epoch   faster a member than   whole fit   than the")
+    print(f"{'':28}             the fast plain loop    as well     reference")
+    print(f"{'fast plain loop':28}{median['fast']:10.3f}")
+    print(f"{'reference loop':28}{median['reference']:10.3f}")
+    for members in (1, 10, 50):
+        ratios = [median[f"{key}_{members}"] for key in ("ratio", "ratio_whole", "ratio_reference")]
+        figures = f"{ratios[0]:22.1f}x {ratios[1]:10.1f}x {ratios[2]:10.1f}x"
+        print(f"{f'batched trainer, E = {members}':28}{median[f'epoch_{members}']:10.3f} {figures}")
+    return median
 
 
 def main() -> None:
@@ -88,35 +132,24 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, default=30)
     parser.add_argument("--threads", type=int, default=0, help="0: as many as torch takes")
     parser.add_argument("--separate", action="store_true", help="no sharing of readings between methods")
-    parser.add_argument("--ratios-only", action="store_true", help="only the comparison with the plain loop")
+    parser.add_argument("--ratios-only", action="store_true", help="only the comparison with the plain loops")
+    parser.add_argument("--rounds", type=int, default=3, help="of the comparison")
+    parser.add_argument("--ratio-epochs", type=int, default=30, help="epochs of a fit in the comparison")
     parser.add_argument("--output", help="also write the figures as JSON")
     args = parser.parse_args()
     if args.threads:
         torch.set_num_threads(args.threads)
 
-    tiles = max(10, round(5000 * args.scale))
-    started = time.perf_counter()
-    bags, rows = made_up(args.slides, tiles, args.dim)
     device = torch.cuda.get_device_name() if torch.cuda.is_available() else f"CPU, {torch.get_num_threads()} threads"
-    size = bags.features.nbytes / 1e9
-    print(f"{platform.machine()}, {device}; {args.slides} slides x {tiles} tiles x {args.dim} float16 = {size:.2f} GB "
-          f"made in {time.perf_counter() - started:.0f} s")  # fmt: skip
-
-    steps = max(3, min(50, round(0.3 / args.scale)))
-    plain = plain_step_seconds(bags, steps)
-    result: dict[str, object] = {"device": device, "tiles": tiles, "plain_ms": plain * 1e3}
-    print("\none step of 10 slides, CHOWDER R=5      ms a step   ms a member   faster a member")
-    print(f"plain loop, one network                {plain * 1e3:10.1f} {plain * 1e3:13.2f} {1:16.1f}x")
-    for members in (1, 10, 50):
-        seconds = ensemble_step_seconds(bags, members, steps)
-        each = seconds / members
-        figures = f"{seconds * 1e3:10.1f} {each * 1e3:13.2f} {plain / each:16.1f}x"
-        print(f"batched trainer, E = {members:<3}               {figures}")
-        result[f"ratio_{members}"] = plain / each
+    print(f"{platform.machine()}, {device}", flush=True)
+    result: dict[str, object] = {"device": device} | compare(args.rounds, args.ratio_epochs)
     if not args.ratios_only:
-        result |= table_one(bags, rows, args)
-        plain_total = plain * result["steps"] * args.members * len(ENSEMBLES)
-        print(f"the plain loop would take about {plain_total / 60:.1f} min for the nine ensembles (R = 5 for all)")
+        tiles = max(10, round(5000 * args.scale))
+        started = time.perf_counter()
+        bags, rows = made_up(args.slides, tiles, args.dim)
+        size = f"{args.slides} slides x {tiles} tiles x {args.dim} float16 = {bags.features.nbytes / 1e9:.2f} GB"
+        print(f"\n{size}, made in {time.perf_counter() - started:.0f} s", flush=True)
+        result |= {"tiles": tiles} | table_one(bags, rows, args)
     result["peak_gb"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
     print(f"peak memory {result['peak_gb']:.1f} GB")
     if args.output:

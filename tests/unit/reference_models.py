@@ -1,9 +1,14 @@
-"""The plain way to train one network, slide after slide: what the batched trainer must equal, and is timed against.
+"""Plain ways to train one network, slide after slide: what the batched trainer must equal, and is timed against.
 
-Readable on purpose: sort, take, MLP, autograd through the whole bag. No ensemble dimension, no shortcuts.
+`train_plain` is readable on purpose: sort, take, MLP, autograd through the whole bag. No ensemble dimension, no
+shortcuts. `train_fast_plain` is what a good engineer writes in an afternoon, and the one to compare speeds with:
+float32 tensors in memory, torch.topk, one MLP per batch, all of torch's threads; nothing is converted, sorted or copied
+inside the loop.
 """
 
 from __future__ import annotations
+
+import itertools
 
 import numpy as np
 import torch
@@ -86,3 +91,60 @@ def train_plain(
             total += float(loss.detach()) * len(slides)
         losses.append(total / len(order))
     return losses
+
+
+def train_fast_plain(
+    network: list[torch.Tensor],
+    slides: list[torch.Tensor],
+    labels: torch.Tensor,
+    orders: list[np.ndarray],
+    *,
+    r: int,
+    batch: int = 10,
+    learning_rate: float = 0.001,
+    l2: float = 0.5,
+    dropout: float = 0.5,
+) -> list[float]:
+    """Train one CHOWDER network in place and return the loss of every epoch.
+
+    Parameters
+    ----------
+    network : the embedding (P,), then weight (a, b) and bias (b,) of each layer of the MLP, all with gradients.
+    slides : (tiles, P) float32 of each slide, at least R tiles.
+    labels : (slides,) float32 of 0 and 1.
+    orders : the slide order of every epoch.
+    """
+    embedding, *layers = network
+    optimiser = torch.optim.Adam(network, lr=learning_rate)
+    losses = []
+    for order in orders:
+        total = 0.0
+        for at in range(0, len(order), batch):
+            chosen = order[at : at + batch]
+            selected = []
+            for s in chosen:
+                e = slides[s] @ embedding
+                selected += [torch.topk(e, r).values, torch.topk(e, r, largest=False).values]
+            h = torch.cat(selected).view(len(chosen), 2 * r)
+            for number in range(0, len(layers), 2):
+                h = torch.addmm(layers[number + 1], h, layers[number])
+                if number + 2 < len(layers):
+                    h = functional.dropout(torch.sigmoid(h), dropout)
+            loss = functional.binary_cross_entropy_with_logits(h[:, 0], labels[chosen])
+            loss = loss + l2 * embedding.square().sum()
+            optimiser.zero_grad()
+            loss.backward()
+            optimiser.step()
+            total += float(loss.detach()) * len(chosen)
+        losses.append(total / len(order))
+    return losses
+
+
+def glorot(dim: int, r: int, hidden: tuple[int, ...] = (200, 100), seed: int = 0) -> list[torch.Tensor]:
+    """Return a network with random weights for :func:`train_fast_plain`."""
+    generator = torch.Generator().manual_seed(seed)
+    sizes = [2 * r, *hidden, 1]
+    network = [(torch.rand(dim, generator=generator) * 2 - 1) * (6 / (dim + 1)) ** 0.5]
+    for a, b in itertools.pairwise(sizes):
+        network += [(torch.rand(a, b, generator=generator) * 2 - 1) * (6 / (a + b)) ** 0.5, torch.zeros(b)]
+    return [parameter.requires_grad_() for parameter in network]

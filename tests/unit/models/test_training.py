@@ -8,7 +8,7 @@ import sys
 import numpy as np
 import pytest
 import torch
-from reference_models import PlainNetwork, train_plain
+from reference_models import PlainNetwork, train_fast_plain, train_plain
 
 from chowder import seeds
 from chowder.features.bags import Bags
@@ -77,6 +77,20 @@ def test_batched_training_equals_the_plain_loop(kind, arguments, dropout, precis
         for ours, theirs in zip(trained.parameters(), plain.parameters(), strict=True):
             scale = float(theirs.detach().abs().max()) or 1.0
             assert float((ours - theirs).detach().abs().max()) <= tolerance * scale
+
+
+def test_the_fast_plain_loop_for_timing_trains_the_network_of_the_reference():
+    arrays, labels = random_bags(low=20)
+    model = Chowder(r=5, members=1, dropout=0.0)
+    plain = PlainNetwork(initial(model, 24), 0)
+    layers = [part for pair in zip(plain.layers, plain.biases, strict=True) for part in (pair[0], pair[1][0])]
+    fast = [part.detach().clone().requires_grad_() for part in (plain.embedding[0], *layers)]
+    orders = orders_of(model, len(arrays), 4)
+    expected = train_plain(plain, arrays, labels, orders, batch=4, learning_rate=0.001, l2=0.5)
+    slides = [torch.from_numpy(x).float() for x in arrays]
+    losses = train_fast_plain(fast, slides, torch.tensor(labels).float(), orders, r=5, batch=4, dropout=0.0)
+    np.testing.assert_allclose(losses, expected, rtol=1e-5)
+    np.testing.assert_allclose(fast[0].detach(), plain.embedding[0].detach(), atol=1e-5)
 
 
 @pytest.mark.parametrize("precision", [torch.float32, torch.float64])
