@@ -280,15 +280,15 @@ CAPTIONS = fingerprint.of_texts(sorted((WORKFLOW / "report").glob("*.rst")))
 # --- models and features ----------------------------------------------------------------------------------------------
 
 
-def kind(wildcards):
-    """What the name of the job's method stands for."""
-    return kinds.KINDS[methods.parse(wildcards.method).kind]
+def estimator_of(method):
+    """The entry of a method's kind without its title, and the module that holds its class."""
+    entry = dataclasses.replace(kinds.KINDS[methods.parse(method).kind], title="", unused=())
+    return ((repr(entry), entry.estimator.partition(":")[0]),)
 
 
 def estimator(wildcards):
-    """The entry of the job's method without its title, and the module that holds its class."""
-    entry = dataclasses.replace(kind(wildcards), title="", unused=())
-    return ((repr(entry), entry.estimator.partition(":")[0]),)
+    """What the job's method is made by."""
+    return estimator_of(wildcards.method)
 
 
 def network(wildcards):
@@ -303,13 +303,29 @@ def titles(wildcards):
     return tuple((methods.label(name), "") for name in names)
 
 
-def training_settings(wildcards):
+def training_of(method):
     """What a model depends on: its own section of the config, and the seed that each part draws from."""
-    seed = {"seed": config["seed"]}
-    section, without = kind(wildcards).settings, ("device", "threads", *kind(wildcards).unused)
-    decisive = {key: value for key, value in config[section].items() if key not in without}
-    values = {section: decisive | seed, "sample": seed, "dataset": config["dataset"]}
+    kind, seed = kinds.KINDS[methods.parse(method).kind], {"seed": config["seed"]}
+    without = ("device", "threads", *kind.unused)
+    decisive = {key: value for key, value in config[kind.settings].items() if key not in without}
+    values = {kind.settings: decisive | seed, "sample": seed, "dataset": config["dataset"]}
     return json.dumps(values, sort_keys=True)
+
+
+def training_settings(wildcards):
+    """What the model of the job's method depends on."""
+    return training_of(wildcards.method)
+
+
+@functools.cache
+def all_methods():
+    """Settings and code of all methods, so that the first job of an encoder can train them in one pass."""
+    return json.dumps(
+        {
+            name: {"settings": json.loads(training_of(name)), "code": code_of("train", estimator_of(name))}
+            for name in METHODS
+        }
+    )
 
 
 def shard(wildcards):

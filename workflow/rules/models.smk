@@ -1,6 +1,7 @@
 # From bags of features to slide predictions and tile scores.
 # Needs: features/<encoder>/index.json, tiles/summary.csv. Makes: splits.json, models/, predictions/, curves/, tile_scores/,
-# detections/. One job trains a method on all splits, so that the features are read once.
+# detections/. The first `train` job of an encoder trains all methods, so that the features are read once; what the others
+# need is then in models/<encoder>/.store.
 
 
 rule splits:
@@ -26,7 +27,7 @@ rule splits:
 
 
 rule train:
-    """Train one method on every split and predict the slides left out."""
+    """One method on every split, and its predictions of the slides left out; trained here or with another method."""
     input:
         index=f"{RESULTS}/features/{{encoder}}/index.json",
         summary=f"{RESULTS}/tiles/summary.csv",
@@ -46,10 +47,13 @@ rule train:
         mem_mb=2500,
         runtime=240,
         gpu=gpus("training"),
+        training=1,
     params:
         **code("train", estimator),
         settings=training_settings,
+        together=lambda wildcards, threads: all_methods(),
         device=untracked(config["training"]["device"]),
+        store=f"{RESULTS}/models/{{encoder}}/.store",
         models=lambda wildcards, output: [f"{split}={path}" for split, path in zip(SPLITS, output.models)],
         predictions=lambda wildcards, output: [f"{split}={path}" for split, path in zip(SPLITS, output.predictions)],
         curves=lambda wildcards, output: [f"{split}={path}" for split, path in zip(SPLITS, output.curves)],
@@ -61,8 +65,11 @@ rule train:
         " --slides {input.slides:q}"
         " --splits {input.splits:q}"
         " --settings {params.settings:q}"
+        " --code {params.code:q}"
+        " --together {params.together:q}"
         " --device {params.device}"
         " --threads {threads}"
+        " --store {params.store:q}"
         " --models {params.models:q}"
         " --predictions {params.predictions:q}"
         " --curves {params.curves:q}"

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import csv
+import fcntl
 import json
+import os
+import subprocess
 import sys
 from pathlib import Path
 
@@ -15,7 +18,7 @@ import pytest
 from sklearn.metrics import roc_auc_score
 
 from chowder.files import UserError
-from chowder.models import build, names, predictions, splits
+from chowder.models import build, names, predictions, splits, store
 from chowder.slides import tile_table
 from chowder.slides.grid import Grid
 
@@ -165,14 +168,11 @@ def test_the_probability_is_the_mean_of_the_members_that_are_averaged(tmp_path):
         np.testing.assert_allclose(every, members, err_msg="members left out are written all the same")
 
 
-def test_outputs_are_named_by_split_or_by_method_and_split():
-    one = splits.outputs(["cv1=a/b.pt", "cv2=c=d.pt"], ["chowder_r5"])
-    assert one == {("chowder_r5", "cv1"): "a/b.pt", ("chowder_r5", "cv2"): "c=d.pt"}
-    two = splits.outputs(["chowder_r5/cv1=x", "meanpool/cv1=y"], ["chowder_r5", "meanpool"])
-    assert two == {("chowder_r5", "cv1"): "x", ("meanpool", "cv1"): "y"}
-    assert splits.outputs(["t.json"], ["meanpool"]) == {("meanpool", ""): "t.json"}
-    with pytest.raises(UserError, match="METHOD/SPLIT=PATH"):
-        splits.outputs(["cv1=x"], ["chowder_r5", "meanpool"])
+def test_outputs_are_named_by_split():
+    assert splits.outputs(["cv1=a/b.pt", "cv2=c=d.pt"]) == {"cv1": "a/b.pt", "cv2": "c=d.pt"}
+    for text in ("t.json", "=x", "cv1="):
+        with pytest.raises(UserError, match="SPLIT=PATH"):
+            splits.outputs([text])
 
 
 # ------------------------------------------------------------------------------------------------- the scripts
@@ -210,27 +210,32 @@ def folder(tmp_path_factory):
     return root
 
 
-def train(folder, out, names, slides="slides.csv", splits=("competition", "cv1")):
-    keys = [f"{name}/{split}" for name in names for split in splits]
-    arguments = [
-        "--method",
-        *names,
-        "--index",
-        folder / "features/index.json",
-        "--summary",
-        folder / "tiles/summary.csv",
-    ]
-    arguments += ["--slides", folder / slides, "--splits", folder / "splits.json", "--settings", json.dumps(SETTINGS)]
-    arguments += [
-        "--models",
-        *(f"{k}={out}/{k}.pt" for k in keys),
-        "--curves",
-        *(f"{k}={out}/{k}.curve.csv" for k in keys),
-    ]
-    arguments += ["--predictions", *(f"{k}={out}/{k}.csv" for k in keys)]
-    arguments += ["--timing", *(f"{name}={out}/{name}.json" for name in names)]
-    train_script.main([str(a) for a in arguments])
-    return {str(p.relative_to(out)): p.read_bytes() for p in sorted(Path(out).rglob("*.*")) if p.suffix != ".json"}
+def settings_of(name):
+    section = names.KINDS[names.parse(name).kind].settings
+    kept = SETTINGS.get(section, {})
+    without = names.KINDS[names.parse(name).kind].unused
+    return {k: v for k, v in SETTINGS.items() if k in ("dataset", "sample")} | {
+        section: {k: v for k, v in kept.items() if k not in without}
+    }
+
+
+def arguments_of(folder, out, name, slides="slides.csv", splits=("competition", "cv1"), together=(), code="1"):
+    plan = {other: {"settings": settings_of(other), "code": code} for other in together}
+    given = {"index": folder / "features/index.json", "summary": folder / "tiles/summary.csv"}
+    given |= {"slides": folder / slides, "splits": folder / "splits.json", "method": name, "code": code}
+    given |= {"settings": json.dumps(settings_of(name)), "together": json.dumps(plan), "store": out / ".store"}
+    given |= {"timing": out / f"{name}.json"}
+    arguments = [part for key, value in given.items() for part in (f"--{key}", str(value))]
+    for key, suffix in (("models", ".pt"), ("curves", ".curve.csv"), ("predictions", ".csv")):
+        arguments += [f"--{key}", *(f"{split}={out}/{name}/{split}{suffix}" for split in splits)]
+    return arguments
+
+
+def train(folder, out, wanted, slides="slides.csv", splits=("competition", "cv1"), code="1"):
+    for name in wanted:
+        train_script.main(arguments_of(folder, out, name, slides, splits, wanted, code))
+    paths = [path for path in sorted(Path(out).rglob("*.*")) if ".store" not in path.parts and path.suffix != ".json"]
+    return {str(path.relative_to(out)): path.read_bytes() for path in paths}
 
 
 @pytest.fixture(scope="module")
@@ -343,3 +348,117 @@ def test_the_experiments_scripts_write_their_tables(folder, trained, tmp_path):
 def test_a_split_that_does_not_exist_is_named(folder):
     with pytest.raises(UserError, match="no split 'cv9'"):
         splits.read_splits(folder / "splits.json", ["cv9"])
+
+
+# ----------------------------------------------------------------------------------------------- the store of models
+
+
+def entries_of(out):
+    return {path.name for path in (out / ".store").iterdir() if not path.name.startswith(".")}
+
+
+def test_the_first_job_trains_all_methods_and_the_others_take_theirs(folder, tmp_path, capsys):
+    train_script.main(arguments_of(folder, tmp_path, "weldon_r2", together=METHODS))
+    assert len(entries_of(tmp_path)) == 2 * len(METHODS)
+    assert {path.name for path in tmp_path.iterdir()} == {".store", "weldon_r2", "weldon_r2.json"}
+    capsys.readouterr()
+    for name in METHODS:
+        train_script.main(arguments_of(folder, tmp_path, name, together=METHODS))
+        said = capsys.readouterr().err
+        assert f"{name} is in" in said and "read" not in said
+
+
+def test_one_more_method_or_another_code_trains_that_method_alone(folder, tmp_path, capsys):
+    train(folder, tmp_path, ["meanpool", "weldon_r2"])
+    before = entries_of(tmp_path)
+    capsys.readouterr()
+    train_script.main(arguments_of(folder, tmp_path, "maxpool", together=["meanpool", "weldon_r2", "maxpool"]))
+    assert len(entries_of(tmp_path) - before) == 2
+    train_script.main(arguments_of(folder, tmp_path, "maxpool", code="2"))
+    assert len(entries_of(tmp_path) - before) == 4
+
+
+def test_the_fingerprint_changes_with_all_that_decides_a_model_and_with_nothing_else():
+    def key(method="chowder_r5", split="cv1", train="ab", test="c", settings=None, code="1", **more):
+        sides = {"train": list(train), "test": list(test)}
+        labels = {"a": 0, "b": 1, "c": 0, "d": 1} | more.get("labels", {})
+        sampled = dict.fromkeys("abcd", 7) | more.get("sampled", {})
+        entries = {s: {"slide": s, "file": f"{s}.h5", "tiles": 9, "digest": s} for s in "abcd"} | more.get(
+            "entries", {}
+        )
+        return store.fingerprint(
+            method, split, sides, settings or {"training": {"r": 1}}, code, labels, sampled, entries
+        )
+
+    moved = {"slide": "a", "file": "elsewhere/a.h5", "tiles": 9, "digest": "a", "sha256": "other bytes, same content"}
+    other = {"slide": "d", "file": "d.h5", "tiles": 1, "digest": "new"}
+    assert (
+        key() == key(entries={"a": moved}) == key(labels={"d": 0}) == key(sampled={"d": 1}) == key(entries={"d": other})
+    )
+    changed = [
+        key(),
+        key(method="chowder_r1"),
+        key(split="cv2"),
+        key(train="ba"),
+        key(train="abd"),
+        key(test="d"),
+        key(settings={"training": {"r": 2}}),
+        key(code="2"),
+        key(labels={"a": 1}),
+        key(labels={"c": 1}),
+        key(sampled={"b": 8}),
+        key(entries={"a": moved | {"digest": "other"}}),
+    ]
+    assert len(set(changed)) == len(changed)
+    with pytest.raises(UserError, match="slide e of split cv1 has no label"):
+        key(train="ae")
+
+
+def test_an_altered_or_half_written_entry_is_not_taken(folder, tmp_path):
+    train(folder, tmp_path, ["meanpool"], splits=["cv1"])
+    (name,) = entries_of(tmp_path)
+    path = tmp_path / ".store" / name / store.MODEL
+    whole = path.read_bytes()
+    path.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
+    with pytest.raises(UserError, match=r"model\.pt: was altered or removed: delete the folder"):
+        train(folder, tmp_path, ["meanpool"], splits=["cv1"])
+    path.unlink()
+    with pytest.raises(UserError, match=r"model\.pt: was altered or removed"):
+        train(folder, tmp_path, ["meanpool"], splits=["cv1"])
+    models = store.Store(tmp_path / "new")
+    with models.alone(), pytest.raises(RuntimeError), models.adding("key") as scratch:
+        (scratch / store.MODEL).write_bytes(b"half")
+        raise RuntimeError
+    assert "key" not in models and [p.name for p in models.folder.iterdir()] == [".lock"]
+
+
+def test_a_method_that_can_not_be_trained_does_not_stop_another(folder, tmp_path, capsys):
+    arguments = arguments_of(folder, tmp_path, "meanpool")
+    bad = {"chowder_r2": {"settings": settings_of("chowder_r2") | {"training": {"epochs": 0}}, "code": "1"}}
+    arguments[arguments.index("--together") + 1] = json.dumps(bad)
+    train_script.main(arguments)
+    assert "training meanpool alone" in capsys.readouterr().err
+    assert len(entries_of(tmp_path)) == 2
+    with pytest.raises(UserError, match="epochs"):
+        arguments = arguments_of(folder, tmp_path, "chowder_r2")
+        arguments[arguments.index("--settings") + 1] = json.dumps(bad["chowder_r2"]["settings"])
+        train_script.main(arguments)
+
+
+def test_two_processes_never_train_into_one_store_at_once(tmp_path):
+    """The second waits for the first, and goes on at once when the first is killed."""
+    models = store.Store(tmp_path)
+    code = (
+        "import sys, time\nfrom chowder.models import store\n"
+        "with store.Store(sys.argv[1]).alone(): print(flush=True); time.sleep(60)"
+    )
+    library = os.environ | {"PYTHONPATH": str(Path(names.__file__).parents[2])}
+    holder = subprocess.Popen([sys.executable, "-c", code, str(tmp_path)], stdout=subprocess.PIPE, env=library)
+    holder.stdout.readline()
+    with open(tmp_path / ".lock", "w") as handle, pytest.raises(BlockingIOError):
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    (tmp_path / ".new-leftover").mkdir()
+    holder.kill()
+    holder.wait()
+    with models.alone():
+        assert not (tmp_path / ".new-leftover").exists()

@@ -43,19 +43,23 @@ def build(method: names.Method | str, settings: dict[str, Any], *, seed: int | N
 
 
 def fit(group: list[names.Method], bags: Any, labels: list[int], settings: dict[str, Any], stream: tuple) -> list[Any]:
-    """Build and fit methods on the same bags; kinds that are trained together share each reading of the features.
-
-    Parameters: bags and labels as for the estimators' ``fit``, settings and stream as for :func:`build`.
-    Returns the fitted estimators in the order of ``group``.
-    """
+    """Build and fit methods on the same bags. Parameters as for :func:`build` and :func:`fit_together`."""
     estimators = [build(method, settings, stream=stream) for method in group]
+    return fit_together(estimators, bags, labels, " ".join(str(part) for part in stream if part))
+
+
+def fit_together(estimators: list[Any], bags: Any, labels: list[int], what: str = "") -> list[Any]:
+    """Fit estimators on the same bags; kinds that are trained together share each reading of the features.
+
+    Parameters: estimators as :func:`build` makes them, bags and labels as for their ``fit``; ``what`` stands with the
+    methods' names in the line of progress. Returns the estimators.
+    """
     together = [estimator for estimator in estimators if hasattr(estimator, "make")]
     for estimator in estimators:
         if estimator not in together:
             estimator.fit(bags, labels)
     if together:
-        what = ", ".join(estimator.name for estimator in together)
-        progress = f"training {what} ({' '.join(str(part) for part in stream if part)})"
+        progress = f"training {', '.join(estimator.name for estimator in together)} ({what})"
         together[0].fit_with(together[1:], bags, labels, progress)
     return estimators
 

@@ -205,20 +205,12 @@ def read_splits(path: str | Path, names: Iterable[str] | None = None) -> dict[st
     return {name: content[name] for name in names}
 
 
-def outputs(given: Sequence[str], names: Sequence[str]) -> dict[tuple[str, str], str]:
-    """Command-line outputs by (method, split): ``SPLIT=PATH`` when there is one method, else ``METHOD/SPLIT=PATH``.
-
-    The split is empty for ``METHOD=PATH`` and, with one method, for a plain ``PATH``.
-    """
-    out: dict[tuple[str, str], str] = {}
+def outputs(given: Sequence[str]) -> dict[str, str]:
+    """Command-line outputs by split, given as ``SPLIT=PATH``. Errors: :class:`UserError` for another form."""
+    out: dict[str, str] = {}
     for text in given:
-        key, equals, path = text.partition("=")
-        if not equals:
-            key, path = "", text
-        method, slash, split = key.partition("/")
-        if not slash:
-            method, split = (key, "") if key in names else (names[0] if len(names) == 1 else "", key)
-        if method not in names or not path:
-            raise UserError(f"output {text!r} names no method of {', '.join(names)}: write METHOD/SPLIT=PATH")
-        out[method, split] = path
+        split, equals, path = text.partition("=")
+        if not (split and equals and path):
+            raise UserError(f"output {text!r} names no split: write SPLIT=PATH")
+        out[split] = path
     return out
