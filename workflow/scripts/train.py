@@ -135,8 +135,10 @@ def main(argv: list[str] | None = None) -> None:
 
                     torch.set_num_threads(args.threads)
                 train_all(plan, models, method)
+            else:
+                print(f"{method} was trained meanwhile by another job: see {args.store}", file=sys.stderr)
     else:
-        print(f"{method} is in {args.store}: nothing to train", file=sys.stderr)
+        print(f"{method} was trained before: see {args.store}", file=sys.stderr)
     seconds, undertrained = {}, {}
     for split in splits:
         key = plan.keys[method, split]
