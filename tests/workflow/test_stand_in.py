@@ -22,6 +22,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "unit"))
 from fault_server import Fault, FaultServer
 
 AT_ONCE = 2
+DRAWN = "test_001"  # stays until its figures are drawn, and has no place
 
 
 @pytest.fixture(scope="module")
@@ -67,51 +68,78 @@ def options(mirror: Path, base: str, at_once: int = AT_ONCE, timeout_s: int = 5)
         "training": {"members": 2, "epochs": 2, "hidden": [8], "threads": 1},
         "cv": {"folds": 2},
         "evaluation": {"bootstrap": 100},
-        "figures": {"method": "chowder_r1", "heatmaps": ["test_001"]},
+        "figures": {"method": "chowder_r1", "heatmaps": [DRAWN]},
     }
     return ["--configfile", "config/camelyon16.yaml", "--config", *(f"{k}={json.dumps(v)}" for k, v in small.items())]
 
 
+class Watch:
+    """The highest number of slides, parts among them, that were in a folder at a time."""
+
+    def __init__(self, folder: Path):
+        self.folder, self.peak = folder, 0
+        self.stop = threading.Event()
+
+    def __enter__(self) -> Watch:
+        self.thread = threading.Thread(target=self._look)
+        self.thread.start()
+        return self
+
+    def __exit__(self, *exc) -> None:
+        self.stop.set()
+        self.thread.join()
+
+    def _look(self) -> None:
+        while not self.stop.is_set():
+            if self.folder.is_dir():
+                names = {path.name.partition(".")[0] for path in self.folder.glob("[a-z]*.tif*")}
+                self.peak = max(self.peak, len(names - {DRAWN}))
+            time.sleep(0.005)
+
+
+def features(index: Path) -> dict[str, str]:
+    return {entry["slide"]: entry["sha256"] for entry in json.loads(index.read_text())["slides"]}
+
+
+def fetched(server: FaultServer) -> dict[str, int]:
+    """How often each slide was asked for from its beginning."""
+    paths = [entry.path for entry in server.log if entry.path.startswith("/images/") and not entry.range]
+    return {path: paths.count(path) for path in paths}
+
+
 def test_checksums_to_table_over_a_bad_network_with_few_slides_on_disk(tiny, mirror, tmp_path):
     folder = clone(tmp_path / "clone")
-    slides = folder / "results/camelyon16/slides"
-    peak, stop = [0], threading.Event()
-
-    def watch():
-        while not stop.is_set():
-            if slides.is_dir():
-                peak[0] = max(peak[0], len(list(slides.glob("*.tif"))))
-            time.sleep(0.02)
-
-    with FaultServer(root=mirror) as server:
+    results = folder / "results/camelyon16"
+    with FaultServer(root=mirror) as server, Watch(results / "slides") as watch:
         server.faults["/images/tumor_001.tif"] = [Fault("drop", 300_000), Fault("status", 503)]
         server.faults["/images/normal_002.tif"] = [Fault("wrong")]
-        watcher = threading.Thread(target=watch)
-        watcher.start()
-        try:
-            snakemake(folder, "--cores", "2", *options(mirror, server.url()))
-        finally:
-            stop.set()
-            watcher.join()
-    results = folder / "results/camelyon16"
+        snakemake(folder, "--cores", "2", *options(mirror, server.url()))
+        url = server.url()
     assert (results / "benchmark.csv").is_file()
     assert (results / "source/reference.checked").read_text().startswith("9 of 9 slides")
-    assert not list(slides.glob("*.tif")), "streaming: every slide is gone at the end"
-    kept_for_figures = 1
-    assert peak[0] <= AT_ONCE + kept_for_figures
-
-    def features(index: Path) -> dict[str, str]:
-        return {entry["slide"]: entry["sha256"] for entry in json.loads(index.read_text())["slides"]}
-
+    assert not list(results.glob("slides/*.tif*")), "streaming: every slide is gone at the end"
+    assert watch.peak == AT_ONCE
     streamed = features(results / "features/efficientnet_lite0/index.json")
     assert streamed == features(tiny / "results/tiny/features/efficientnet_lite0/index.json"), "the same bytes as kept"
-    again = snakemake(folder, "-n", *options(mirror, server.url())).stdout
+    again = snakemake(folder, "-n", *options(mirror, url)).stdout
     assert "Nothing to be done" in again
-    stricter = planned(snakemake(folder, "-n", *options(mirror, server.url()), "tiles={min_tissue: 0.6}").stdout)
+    stricter = planned(snakemake(folder, "-n", *options(mirror, url), "tiles={min_tissue: 0.6}").stdout)
     each = {rule: stricter.get(rule) for rule in ("fetch_slide", "tiles", "features_file")}
     assert each == dict.fromkeys(each, 9), "a changed setting reaches every slide in one run, never a part of them"
     moved = snakemake(folder, "-n", *options(mirror, str(mirror), timeout_s=9)).stdout
     assert "Nothing to be done" in moved, "another mirror and time-out fetch nothing and embed nothing again"
+
+
+def test_places_hold_for_every_bound_and_a_changed_setting_reaches_each_slide_once(mirror, tmp_path):
+    folder = clone(tmp_path / "clone")
+    results = folder / "results/camelyon16"
+    for at_once, min_tissue in ((4, 0.5), (1, 0.6), (2, 0.7)):
+        more = [*options(mirror, "BASE", at_once), f"tiles={{min_tissue: {min_tissue}}}"]
+        with FaultServer(root=mirror) as server, Watch(results / "slides") as watch:
+            snakemake(folder, "features", "--cores", "2", *(text.replace("BASE", server.url()) for text in more))
+            assert fetched(server) == {f"/images/{path.name}": 1 for path in mirror.glob("images/*")}
+        assert watch.peak <= at_once if at_once > 1 else watch.peak <= 2, "shards that exist stay as they are"
+        assert not list(results.glob("slides/*.tif*"))
 
 
 def test_a_wrong_checksum_list_stops_before_any_slide_comes(mirror, tmp_path):

@@ -47,6 +47,7 @@ sys.path.insert(0, str(PROGRAMS.resolve()))
 from chowder import fingerprint, machine, preflight
 from chowder import settings as config_check
 from chowder.data import cohort
+from chowder.data.download import places
 from chowder.features import shards
 from chowder.features.encoders import families
 from chowder.files import UserError
@@ -131,6 +132,7 @@ def settings(*keys, **more):
 
 SOURCE = config["slides"]["source"]
 SIMULATED = SOURCE == "simulated"
+STREAMING = SOURCE == "camelyon16" and not config["slides"]["keep"]  # a slide is deleted once nothing needs it
 RESULTS = os.path.join(config["results"], config["dataset"])
 LOGS = f"{RESULTS}/logs"
 TIMES = f"{RESULTS}/benchmarks"
@@ -187,6 +189,17 @@ def passing(flag, paths):
 
 # --- encoders, methods, splits ----------------------------------------------------------------------------------------
 
+
+def shards_of_encoders():
+    """The shards of every encoder. In streaming mode the same for all, and two of them fit on the disk."""
+    made = {name: shards.made(f"{RESULTS}/features/{name}/shards") for name in ENCODERS}
+    size = config["embedding"]["shard"]
+    if not STREAMING:
+        return {name: shards.plan(list(SLIDES), size, made[name]) for name in ENCODERS}
+    size = min(size, max(1, config["slides"]["at_once"] // 2))
+    return dict.fromkeys(ENCODERS, shards.plan(list(SLIDES), size, shards.together(made.values())))
+
+
 ENCODERS = {re.sub(r"[:/]", "-", name): name for name in config["encoders"]}
 checked(preflight.encoders, config["encoders"], config["embedding"]["weights"])
 METHODS = list(config["methods"])
@@ -195,10 +208,7 @@ for name in METHODS:
 checked(preflight.folds, config["cv"]["folds"], config["cv"]["over"], SLIDES.values())
 FOLDS = [f"cv{fold + 1}" for fold in range(config["cv"]["folds"])]
 SPLITS = (["competition"] if TEST else []) + FOLDS
-SHARDS = {
-    name: shards.plan(list(SLIDES), config["embedding"]["shard"], shards.made(f"{RESULTS}/features/{name}/shards"))
-    for name in ENCODERS
-}
+SHARDS = shards_of_encoders()
 SHARD_OF = {name: shards.of_slides(plan) for name, plan in SHARDS.items()}
 LEARNT = [m for m in METHODS if methods.parse(m).trained_as_ensemble]
 DRAWN = config["figures"]["heatmaps"] if TEST else []
@@ -375,7 +385,6 @@ DOWNLOAD = {  # where a file comes from does not matter when its checksum is pin
     "base": untracked(BASE_URL) if config["download"]["checksums_sha256"] else (lambda wildcards: BASE_URL),
     "settings": untracked(json.dumps(chosen("download.retries", "download.timeout_s"))),
 }
-STREAMING = SOURCE == "camelyon16" and not config["slides"]["keep"]
 
 
 def streamed(path):
@@ -383,21 +392,39 @@ def streamed(path):
     return temp(path) if STREAMING else path
 
 
-def shards_before(slide):
-    """In streaming mode, the shards that must be embedded before this slide may come: so few slides lie on disk at once.
+def fetch_order():
+    """Groups of slides that are embedded together, in the order of fetching: what an earlier run has begun comes first."""
+    begun = places.on_disk(f"{RESULTS}/slides", SLIDES)
+    return sorted(next(iter(SHARDS.values())).values(), key=begun.isdisjoint)
 
-    They are inputs like any other. With ``ancient()`` Snakemake would skip the later slides' own checks, and a changed
-    setting would reach a part of the slides.
+
+FETCH_ORDER = fetch_order() if STREAMING else []
+FETCH_PRIORITY = {slide: rank for rank, slide in enumerate(reversed([s for group in FETCH_ORDER for s in group]), 1)}
+
+
+@functools.cache
+def plan_places():
+    """Tell the fetches of this run which slides share ``slides.at_once`` places: those that one of its jobs reads.
+
+    A slide of a figure stays until the figure is drawn, so that it needs no place.
+    """
+    paths = {path for job in workflow.dag.needrun_jobs(exclude_finished=False) for path in job.input}
+    read = {slide for slide in SLIDES if image(slide) in paths}.difference(DRAWN)
+    groups = [tuple(slide for slide in group if slide in read) for group in FETCH_ORDER]
+    plan = places.Plan(config["slides"]["at_once"], tuple(filter(None, groups)), workflow.execution_settings.keep_going)
+    places.write_plan(f"{RESULTS}/slides", plan)
+
+
+def take_place(wildcards, threads):
+    """Options of a fetch that waits for a place; which Snakemake it belongs to, where that can be seen (not on a node).
+
+    The first fetch of a run writes the plan. (Not ``onstart``: that of a module is not called.)
     """
     if not STREAMING:
-        return []
-    lookahead = max(1, config["slides"]["at_once"] // config["embedding"]["shard"])
-    before = []
-    for encoder, plan in SHARDS.items():
-        names = list(plan)
-        place = names.index(SHARD_OF[encoder][slide]) - lookahead
-        before += [f"{RESULTS}/features/{encoder}/shards/{names[place]}.json"] if place >= 0 else []
-    return before
+        return ""
+    if workflow.is_main_process and not workflow.dryrun and getattr(workflow, "scheduler", None):
+        plan_places()
+    return f"--places --caller {os.getpid()}" if workflow.local_exec else "--places"
 
 
 # --- the run's own record ---------------------------------------------------------------------------------------------

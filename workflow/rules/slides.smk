@@ -108,13 +108,14 @@ if SOURCE == "camelyon16":
         """One slide from the bucket or a mirror: continued where it stopped, verified, named only when whole."""
         input:
             md5=ancient(f"{RESULTS}/source/checksums.md5"),
-            before=lambda wildcards: shards_before(wildcards.slide),
         output:
             streamed(f"{RESULTS}/slides/{{slide}}.tif"),
         log:
             f"{LOGS}/fetch_slide/{{slide}}.log",
         benchmark:
             f"{TIMES}/fetch_slide/{{slide}}.tsv"
+        priority: lambda wildcards: FETCH_PRIORITY.get(wildcards.slide, 0)
+        threads: 0  # no core is taken from computing: a fetch waits, for the network or for a place
         resources:
             mem_mb=300,
             runtime=240,
@@ -122,6 +123,7 @@ if SOURCE == "camelyon16":
         params:
             **program("fetch"),
             **DOWNLOAD,
+            place=take_place,
         shell:
             "python {params.program:q}"
             " --base {params.base:q}"
@@ -129,6 +131,7 @@ if SOURCE == "camelyon16":
             " --kind image"
             " --md5-list {input.md5:q}"
             " --settings {params.settings:q}"
+            " {params.place}"
             " --output {output:q}"
             " > {log:q} 2>&1"
 

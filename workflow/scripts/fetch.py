@@ -5,9 +5,12 @@ chowder.data.download.client).
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
+from pathlib import Path
 
 from chowder.data import camelyon16
+from chowder.data.download import caller, places
 from chowder.data.download.client import fetch
 from chowder.files import UserError, run
 
@@ -30,6 +33,9 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument(
         "--settings", type=json.loads, default={}, help="JSON: retries, timeout_s, ... (fetch.Settings)"
     )
+    turn = parser.add_argument_group("when slides are deleted after use")
+    turn.add_argument("--places", action="store_true", help="wait for a place, by the plan beside --output")
+    turn.add_argument("--caller", type=int, help="process id of the Snakemake that waits for this fetch")
     args = parser.parse_args(argv)
 
     urls, keys = args.url, args.key
@@ -41,7 +47,13 @@ def main(argv: list[str] | None = None) -> None:
     md5 = args.md5
     if args.md5_list:
         md5 = camelyon16.md5_of(camelyon16.read_md5_list(args.md5_list), keys, args.md5_list)
-    fetch(urls, args.output, md5=md5, sha256=args.sha256, settings=args.settings)
+    if args.caller:
+        caller.leave_with(args.caller)
+    with contextlib.ExitStack() as stack:
+        if args.places:
+            idle = [caller.Idle(args.caller)] if args.caller else []
+            stack.enter_context(places.place(args.slide, Path(args.output).parent, *idle))
+        fetch(urls, args.output, md5=md5, sha256=args.sha256, settings=args.settings)
 
 
 if __name__ == "__main__":

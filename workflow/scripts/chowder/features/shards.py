@@ -48,6 +48,18 @@ def made(folder: str | Path) -> dict[str, list[str]]:
     return found
 
 
+def together(plans: Iterable[Mapping[str, Sequence[str]]]) -> dict[str, list[str]]:
+    """Return shards of several encoders as one plan: of shards that share a name or a slide, the first counts."""
+    found: dict[str, list[str]] = {}
+    taken: set[str] = set()
+    for plan_ in plans:
+        for name, group in plan_.items():
+            if name not in found and taken.isdisjoint(group):
+                found[name] = list(group)
+                taken.update(group)
+    return found
+
+
 def of_slides(shards: Mapping[str, Iterable[str]]) -> dict[str, str]:
     """Return the name of the shard of every slide."""
     return {slide: name for name, group in shards.items() for slide in group}
