@@ -190,7 +190,7 @@ def test_every_tile_is_embedded_in_the_order_of_the_table(shard, reference, tmp_
         expected = toy().embed(tiles).numpy()
         assert np.allclose(found, expected, rtol=2e-3, atol=2e-3)
         record = feature_file.attributes(tmp_path / "x.h5")
-        assert (record["decoder"], record["level"], record["mpp_wanted"]) == ("libvips", 1, 0.52)
+        assert (record["decoder"], record["level"], record["mpp_wanted"]) == ("simplejpeg", 1, 0.52)
         assert record["code"] == identity.code(toy()) and "torch" in json.loads(record["versions"])
 
 
@@ -281,7 +281,7 @@ def test_code_of_features_is_the_readers_and_the_encoders_own_module_without_com
         ("slides/grid.py", "NEW = 1\n", False),
         ("features/sampling.py", "NEW = 1\n", False),
         ("features/encoders/resnet.py", "NEW = 1\n", True),
-        ("slides/reader.py", "NEW = 1\n", True),
+        ("slides/reader.py", "NEW = 1\n", False),  # pixels count, not the code that reads them
         ("features/encoders/base.py", "NEW = 1\n", True),
     ):
         path = copy / name
@@ -340,7 +340,7 @@ def test_a_broken_slide_is_named_with_its_place_and_the_others_are_kept(shard, t
         embedding.embed_shard([shard[1], bad, gone, shard[2]], toy(), tmp_path / "scratch", 16, threads=2)
     text = str(error.value)
     assert "2 of 4 slides failed (the other 2 are kept" in text and "\n" not in text
-    assert "slide a: " in text and "the tile at level-0 px (" in text and "slide d: " in text
+    assert "slide a: " in text and "bad.tif: level 1: the stored tile in column " in text and "slide d: " in text
     kept = sorted((path.name.split(".")[0], path.suffix) for path in (tmp_path / "scratch").iterdir())
     assert kept == [("b", ".h5"), ("b", ".sha256"), ("c", ".h5"), ("c", ".sha256")]
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 import ast
 import hashlib
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -42,10 +42,13 @@ def of_modules(names: Iterable[str]) -> str:
     return _combined(_closure([], names, Path(__file__).parent.parent))
 
 
-def of_only(names: Iterable[str]) -> str:
-    """Return the fingerprint of these library modules alone, given by dotted names, without what they import."""
+def of_only(names: Iterable[str], stated: Mapping[str, str] | None = None) -> str:
+    """Return the fingerprint of these library modules alone, given by dotted names, without what they import.
+
+    ``stated``: names of further modules, with the digest to take for each instead of that of its present code.
+    """
     folder = Path(__file__).parent.parent
-    return _combined({name: _file(folder, f"{PACKAGE}.{name}") for name in names})
+    return _combined({name: _file(folder, f"{PACKAGE}.{name}") for name in names}, stated)
 
 
 def of_texts(paths: Iterable[str | os.PathLike]) -> str:
@@ -91,8 +94,9 @@ def _source(path: Path) -> _Source:
     return _known[key]
 
 
-def _combined(files: dict[str, Path]) -> str:
-    lines = [f"{name} {_source(path).digest}" for name, path in sorted(files.items())]
+def _combined(files: dict[str, Path], stated: Mapping[str, str] | None = None) -> str:
+    digests = {name: _source(path).digest for name, path in files.items()} | dict(stated or {})
+    lines = [f"{name} {digest}" for name, digest in sorted(digests.items())]
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()[:LENGTH]
 
 

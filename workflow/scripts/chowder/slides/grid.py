@@ -17,7 +17,8 @@ from chowder.files import UserError
 if TYPE_CHECKING:
     from chowder.slides.describe import SlideInfo
 
-SAME = 1e-3  # relative difference of um/px that counts as none
+SAME = 1e-3  # relative difference of um/px of an overview that counts as none
+NEAR = 0.02  # relative difference of a level's um/px from the target up to which its px are taken as they are
 
 
 @dataclass(frozen=True)
@@ -62,8 +63,8 @@ def grid(info: SlideInfo, size: int = 224, mpp: float = 0.5, resample: str = "ta
     """Return the tile grid of a slide (specification, section 1).
 
     "target" reads the coarsest level that is at least as fine as ``mpp`` (level 0 when none is) and resamples it to
-    ``mpp``; a level within 0.1 % of ``mpp`` is not resampled. "level" takes the level nearest to ``mpp`` (by ratio)
-    as it is.
+    ``mpp``; a level within 2 % of ``mpp`` counts as being there and is not resampled (docs/reading.md). "level" takes
+    the level nearest to ``mpp`` (by ratio) as it is.
     """
     if size < 1 or not mpp > 0:
         raise UserError(f"tiles: size {size} px at {mpp} um/px makes no grid: give positive numbers")
@@ -72,12 +73,12 @@ def grid(info: SlideInfo, size: int = 224, mpp: float = 0.5, resample: str = "ta
         level = min(range(len(spacings)), key=lambda i: abs(math.log(spacings[i] / mpp)))
         scale = 1.0
     elif resample == "target":
-        fine = [i for i, spacing in enumerate(spacings) if spacing <= mpp * (1 + SAME)] or [
+        fine = [i for i, spacing in enumerate(spacings) if spacing <= mpp * (1 + NEAR) + 1e-9] or [
             min(range(len(spacings)), key=spacings.__getitem__)
         ]
         level = max(fine, key=spacings.__getitem__)
         scale = mpp / spacings[level]
-        if abs(scale - 1) <= SAME:
+        if abs(spacings[level] / mpp - 1) <= NEAR + 1e-9:
             scale = 1.0
     else:
         raise UserError(f"tiles.resample: {resample!r} is neither 'target' nor 'level'")

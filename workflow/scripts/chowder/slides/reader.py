@@ -1,9 +1,9 @@
-"""Opening whole slides: what they are (OpenSlide), and their pixels at the speed of libvips.
+"""Opening whole slides: what they are (OpenSlide), and their pixels, fast and strictly.
 
-OpenSlide says what levels a file has and how large a pixel is. Pixels come from libvips' TIFF loader, one
-``Region`` fetched in row-major order, which keeps the last rows of JPEG tiles decoded: each is decoded once for a
-band of tiles, not once for every tile that touches it. What that loader cannot read (other formats, JPEG 2000, tiles
-stored with byte count 0) comes from OpenSlide: the two give equal pixels, and ``Reader.decoder`` says which was used.
+OpenSlide says what levels a file has and how large a pixel is. Levels stored as tiles in JPEG, in deflate or as they
+are come from ``stored_level``: each stored tile is decoded once for a band of tiles, and damaged data is an error. What
+that does not read (other formats, JPEG 2000, tiles stored with byte count 0) comes from OpenSlide. The two give equal
+pixels; ``Reader.decoder`` says which was used.
 
 Coordinates: level-0 pixels unless said otherwise; images are RGB uint8 (height, width, 3); beyond the edge, and where
 a scanner stored nothing, a slide is white.
@@ -11,9 +11,10 @@ a scanner stored nothing, a slide is white.
 
 from __future__ import annotations
 
+import functools
 import math
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
@@ -22,15 +23,18 @@ import numpy as np
 from chowder.files import UserError
 from chowder.slides.describe import aligned_start, describe_open, first_line, open_slide
 from chowder.slides.grid import grid as lay
-from chowder.slides.stored import READABLE, Stored, tiff_directories
+from chowder.slides.stored import Stored, tiff_directories
+from chowder.slides.stored_level import StoredLevel, decoder
 
 if TYPE_CHECKING:
     from chowder.slides.grid import Grid
 
+Read = Callable[[int, int, int, int], np.ndarray]  # left, top, width, height in px of a level to RGB
 os.environ.setdefault("VIPS_CONCURRENCY", "1")  # one reader is one thread; the caller decides how many readers
 MAX_OVERVIEW = 2**28  # px of a thumbnail
 MAX_SOURCE = 2**33  # px of the level that a thumbnail is made from
-SAME = 1e-3  # relative difference of um/px below which a level counts as being at the target already
+SAME = 1e-3  # relative difference of um/px of an overview that counts as none
+RUN = 16  # neighbouring tiles that are resampled together
 
 
 def _white(rgba: np.ndarray) -> np.ndarray:
@@ -49,17 +53,19 @@ class Reader:
     ----------
     info : SlideInfo
     decoder : str
-        "libvips", "openslide", or "libvips+openslide" when tiles touched parts that only OpenSlide reads.
+        "simplejpeg" (libjpeg-turbo), "zlib", "none" (not compressed), "openslide", or two of them, joined by "+", when
+        tiles touched parts that only OpenSlide reads.
     """
 
     def __init__(self, path: str | os.PathLike, mpp: float | None = None):
         import pyvips
 
-        pyvips.cache_set_max(0)  # operations are not reused: a cache would only hold memory and stale errors
+        pyvips.cache_set_max(0)  # operations are not reused: a cache would only hold memory
         self.path = str(path)
         self._slide = open_slide(path)
         self.info = describe_open(self._slide, self.path, mpp)
-        self._pages, self._layout = self._match_pages()
+        self._layout = self._match_levels()
+        self._open: dict[int, StoredLevel] = {}
         self._used: set[str] = set()
         self._agreed: Grid | None = None  # the grid that was last found to be this slide's
 
@@ -72,19 +78,21 @@ class Reader:
     def close(self) -> None:
         """Let go of the file."""
         self._slide.close()
+        for level in self._open.values():
+            level.close()
 
     @property
     def decoder(self) -> str:
-        """Which decoders gave the pixels: "libvips", "openslide" or "libvips+openslide"."""
-        return "+".join(sorted(self._used)) or ("libvips" if self._pages else "openslide")
+        """Which decoders gave the pixels, joined by "+"; "" before any were read."""
+        return "+".join(sorted(self._used))
 
     def decoders_reset(self) -> None:
         """Forget which decoders were used so far, so that ``decoder`` speaks of what comes."""
         self._used.clear()
 
-    def _match_pages(self) -> tuple[dict[int, int], dict[int, Stored]]:
-        """TIFF page and stored tiles of every level that libvips can read: same size, tiled, known compression."""
-        pages, layout = {}, {}
+    def _match_levels(self) -> dict[int, Stored]:
+        """Stored tiles of every level that is one whole image of the file, in a form that is known."""
+        layout = {}
         directories = tiff_directories(self.path)
         for number, stored in enumerate(directories):
             if stored.lost:
@@ -93,37 +101,29 @@ class Reader:
                     f"{stored.size[1]} px) lie beyond the end of the file: fetch it again"
                 )
         if self.info.vendor not in {"generic-tiff", "aperio", "philips"}:
-            return pages, layout  # other vendors split or overlap what a page holds
+            return layout  # other vendors split or overlap what an image of the file holds
         for level, size in enumerate(self.info.levels):
-            same = [i for i, stored in enumerate(directories) if stored.size == size and stored.tile]
-            if len(same) == 1 and directories[same[0]].compression in READABLE and directories[same[0]].bits == 8:
-                pages[level] = same[0]
-                layout[level] = directories[same[0]]
-        return pages, layout
+            same = [stored for stored in directories if stored.tile and self._is_level(stored, size)]
+            for stored in same:
+                if stored.strange:
+                    raise UserError(
+                        f"{self.path}: level {level} holds {stored.strange}, which would be shown in wrong colours: "
+                        "convert it to RGB first"
+                    )
+            if len(same) == 1 and same[0].usual:
+                layout[level] = same[0]
+        return layout
 
-    def _image(self, level: int, rows: float = 0):
-        """Return the level as a lazy libvips RGB image, or None. ``rows``: height of the bands it will be read in."""
-        import pyvips
+    def _is_level(self, stored: Stored, size: tuple[int, int]) -> bool:
+        """Whether an image of the file has a level's size; those of Philips are padded to whole tiles."""
+        room = stored.tile if self.info.vendor == "philips" else (1, 1)
+        return all(0 <= stored.size[axis] - size[axis] < room[axis] for axis in (0, 1))
 
-        if level not in self._pages:
-            return None
-        try:
-            image = pyvips.Image.tiffload(self.path, page=self._pages[level], access="random", fail_on="error")
-        except pyvips.Error:
-            return None
-        if image.format != "uchar" or image.width != self.info.levels[level][0]:
-            return None
-        if image.bands == 4:
-            image = image.flatten(background=255)
-        if image.bands != 3:
-            return None
-        width, height = self._layout[level].tile
-        span = math.ceil(rows / height) + 1
-        if span > 2:  # the loader keeps two rows of tiles; a band that is taller would decode them again and again
-            image = image.tilecache(
-                tile_width=width, tile_height=height, max_tiles=(span + 1) * (image.width // width + 2)
-            )
-        return image
+    def _stored(self, level: int) -> StoredLevel | None:
+        """Return the level as stored tiles, None when only OpenSlide reads it."""
+        if level in self._layout and level not in self._open and decoder(self._layout[level]):
+            self._open[level] = StoredLevel(self.path, self._layout[level], f"{self.path}: level {level}")
+        return self._open.get(level)
 
     def _source(self, level: int, x: int, y: int, width: int, height: int) -> np.ndarray:
         """Pixels of a level from OpenSlide, laid on white; x, y, width, height in px of that level."""
@@ -156,6 +156,8 @@ class Reader:
         whole = max(1, math.floor(scale * (1 + SAME)))
         try:
             small = self._shrunk(level, whole)
+        except UserError:
+            raise
         except Exception as error:
             if type(error).__name__ not in {"OpenSlideError", "Error"}:
                 raise
@@ -170,26 +172,31 @@ class Reader:
 
         width, height = self.info.levels[level]
         columns, rows = -(-width // factor), -(-height // factor)
-        image = None if level in self._layout and self._layout[level].sparse.any() else self._image(level, factor)
-        if image is not None:
-            try:
-                image = image.embed(0, 0, columns * factor, rows * factor, extend="background", background=255)
-                image = image.shrink(factor, factor) if factor > 1 else image
-                return np.asarray(image.numpy()).reshape(rows, columns, 3)
-            except pyvips.Error:
-                pass  # OpenSlide has the last word on whether it can be read
+        stored = None if self._has_holes(level) else self._stored(level)
+        self._used.add(stored.decoder if stored else "openslide")
+        by_libvips = stored is not None and self._layout[level].size == (width, height)
         result = np.empty((rows, columns, 3), np.uint8)
-        deep = max(1, 1024 // factor)
+        deep = max(1, (256 if stored else 1024) // factor)
         for top in range(0, rows, deep):
             count = min(deep, rows - top)
-            band = np.full((count * factor, columns * factor, 3), 255, np.uint8)
+            size = (columns * factor, count * factor)
+            if by_libvips:
+                band = pyvips.Image.new_from_memory(stored.read(0, top * factor, *size), *size, 3, "uchar")
+                band = band.shrink(factor, factor) if factor > 1 else band
+                result[top : top + count] = band.numpy().reshape(count, columns, 3)
+                continue
+            band = np.full((size[1], size[0], 3), 255, np.uint8)
             real = min(height - top * factor, count * factor)
             for left in range(0, width, 8192):  # OpenSlide refuses images above 32767 px a side
                 part = min(8192, width - left)
-                band[:real, left : left + part] = self._source(level, left, top * factor, part, real)
+                read = stored.read if stored else functools.partial(self._source, level)
+                band[:real, left : left + part] = read(left, top * factor, part, real)
             total = band.reshape(count, factor, columns, factor, 3).sum((1, 3), dtype=np.uint32)
             result[top : top + count] = (total + factor * factor // 2) // (factor * factor)
         return result
+
+    def _has_holes(self, level: int) -> bool:
+        return level in self._layout and bool(self._layout[level].sparse.any())
 
     def _check(self, grid: Grid) -> None:
         """Refuse a grid that is not this slide's own: another um/px, size or pyramid."""
@@ -213,53 +220,80 @@ class Reader:
         don't depend on which others are read. Raises UserError with slide and place when pixels are unreadable, and for
         a grid that was laid on another slide.
         """
-        import pyvips
-
         self._check(grid)
-
         level, size, scale = grid.level, grid.size, grid.scale
-        image = self._image(level, size * scale + 8) if scale >= 1 else None
-        lazy = _reduced(image, scale) if image is not None else None
-        region = pyvips.Region.new(lazy) if lazy is not None else None
-        stored = self._layout.get(level)
-        reach = 3 * max(scale, 1.0) + 1 if scale != 1 else 0  # px of the level that the filter sees beyond the tile
         xy = np.asarray(xy).reshape(-1, 2)
-        sparse = stored is not None and stored.sparse.any()
-        for (x, y), (column, row) in zip(xy.tolist(), np.rint(xy / grid.extent).astype(int).tolist(), strict=True):
-            left, top = column * size * scale, row * size * scale
-            if region is not None and not (
-                sparse and stored.touches_sparse(left - reach, top - reach, size * scale + 2 * reach)
-            ):
-                try:
-                    pixels = region.fetch(column * size, row * size, size, size)
-                    self._used.add("libvips")
-                    yield np.frombuffer(pixels, np.uint8).reshape(size, size, 3)
-                    continue
-                except pyvips.Error:
-                    # a failed tile stays in libvips' cache as black: start anew, and let OpenSlide judge this one
-                    region = pyvips.Region.new(_reduced(self._image(level, size * scale + 8), scale))
+        places = np.rint(xy / grid.extent).astype(int).tolist()
+        layout, stored = self._layout.get(level), self._stored(level)
+        reach = 3 * max(scale, 1.0) + 1 if scale != 1 else 0  # px of the level that the filter sees beyond the tile
+        sparse = [False] * len(places)
+        if self._has_holes(level):
+            side, step = size * scale + 2 * reach, size * scale
+            sparse = [layout.touches_sparse(x * step - reach, y * step - reach, side) for x, y in places]
+        # What Pillow resampled before stays with it: its last bit differs from libvips'.
+        together = scale > 1 and layout is not None and layout.size == self.info.levels[level]
+        done = 0
+        while done < len(places):
+            column, row = places[done]
+            stop = done + 1
+            if together and not sparse[done]:
+                while stop < min(done + RUN, len(places)) and not sparse[stop]:
+                    if places[stop] != [column + stop - done, row]:
+                        break
+                    stop += 1
+            own = stored is not None and not sparse[done]
+            read = stored.read if own else functools.partial(self._source, level)
+            self._used.add(stored.decoder if own else "openslide")
             try:
-                yield self._tile_by_openslide(level, left, top, size, scale)
+                if together and not sparse[done]:
+                    yield from self._run(read, level, column, row, stop - done, size, scale)
+                else:
+                    yield _one(read, column * size * scale, row * size * scale, size, scale)
             except UserError:
                 raise
             except Exception as error:
                 if type(error).__name__ != "OpenSlideError":
                     raise
                 raise UserError(
-                    f"{self.path}: the tile at level-0 px ({x}, {y}) cannot be read from level {level} "
-                    f"({first_line(error)}): fetch the slide again or leave it out of the slides table"
+                    f"{self.path}: the tile at level-0 px ({xy[done][0]}, {xy[done][1]}) cannot be read from level "
+                    f"{level} ({first_line(error)}): fetch the slide again or leave it out of the slides table"
                 ) from None
-            self._used.add("openslide")
+            done = stop
 
-    def _tile_by_openslide(self, level: int, left: float, top: float, size: int, scale: float) -> np.ndarray:
-        if scale == 1:
-            return self._source(level, round(left), round(top), size, size)
-        reach = math.ceil(3 * max(scale, 1.0)) + 1
-        x, y = math.floor(left) - reach, math.floor(top) - reach
-        x, y = max(x, 0), max(y, 0)
-        side = math.ceil(size * scale) + 2 * reach + 1
-        source = self._source(level, x, y, side, side)
-        return _resized(source, left - x, top - y, scale, (size, size), "lanczos")
+    def _run(self, read: Read, level: int, column: int, row: int, count: int, size: int, scale: float):
+        """Yield ``count`` neighbouring tiles of a row of the grid, reduced by ``scale``."""
+        import pyvips
+
+        # The source px that the filter can see, in an image of the level's size of which nothing else is looked at:
+        # so a px of the result has the same place, weights and bits whatever is read with it.
+        reach = math.ceil(4 * scale) + 8
+        width, height = self.info.levels[level]
+        left, right = self._span(column, count, size * scale, reach, width)
+        top, bottom = self._span(row, 1, size * scale, reach, height)
+        source = read(left, top, right - left, bottom - top)
+        image = pyvips.Image.new_from_memory(source, right - left, bottom - top, 3, "uchar")
+        region = pyvips.Region.new(_reduced(image.embed(left, top, width, height), scale))
+        for number in range(column, column + count):  # one by one: libvips' rounding depends on where a region begins
+            pixels = region.fetch(number * size, row * size, size, size)
+            yield np.frombuffer(pixels, np.uint8).reshape(size, size, 3)
+
+    @staticmethod
+    def _span(first: int, count: int, edge: float, reach: int, length: int) -> tuple[int, int]:
+        """Return the px between which the filter sees tiles of ``edge`` px, inside a level of ``length`` px."""
+        start = min(max(0, math.floor(first * edge) - reach), length - 1)
+        return start, max(start + 1, min(length, math.ceil((first + count) * edge) + reach))
+
+
+def _one(read: Read, left: float, top: float, size: int, scale: float) -> np.ndarray:
+    """Return one tile by itself, resampled by Pillow."""
+    if scale == 1:
+        return read(round(left), round(top), size, size)
+    reach = math.ceil(3 * max(scale, 1.0)) + 1
+    x, y = math.floor(left) - reach, math.floor(top) - reach
+    x, y = max(x, 0), max(y, 0)
+    side = math.ceil(size * scale) + 2 * reach + 1
+    source = read(x, y, side, side)
+    return _resized(source, left - x, top - y, scale, (size, size), "lanczos")
 
 
 def _resized(source: np.ndarray, left: float, top: float, scale: float, size: tuple[int, int], kind: str) -> np.ndarray:
@@ -294,6 +328,7 @@ def _reduced(image, scale: float):
     return image
 
 
+@functools.cache
 def _filler(length: int, scale: float, room: int = 4096) -> int:
     """White px to add so that length / scale is whole to 1/1000 px (the best of ``room``), at least ``room``."""
     extra = np.arange(room, 2 * room)
