@@ -39,15 +39,16 @@ def plus(*parts: Jobs, **more: int) -> Jobs:
 REPORT = plus(report_html=1)
 TABLE = plus(REPORT, benchmark_table=1)
 TESTED = plus(TABLE, tests_table=1)
-EVALUATED = plus(TESTED, evaluate=3, figure_auc_r=1, figure_curves=1)
+MEASURED = plus(TESTED, measure=3, metrics_table=1, figure_reliability=1, figure_lesion_sizes=1)
+EVALUATED = plus(MEASURED, evaluate=3, figure_auc_r=1, figure_curves=1)
 LESIONS = plus(EVALUATED, lesions=3)
 PICTURES = plus(figure_heatmap=1, figure_gallery=1)
 LOCALISED = plus(EVALUATED, PICTURES, localise=3)
 TRAINED = plus(LOCALISED, train=3, ensemble_size=2, figure_ensemble=1, figure_training=1)
-LEARNT = plus(TRAINED, train=2, localise=2, evaluate=2)
-CHOWDER = plus(LEARNT, train=1, localise=1, evaluate=1, ensemble_size=1)
+LEARNT = plus(TRAINED, train=2, localise=2, evaluate=2, measure=2)
+CHOWDER = plus(LEARNT, train=1, localise=1, evaluate=1, measure=1, ensemble_size=1)
 ADDED = plus(CHOWDER, figure_heatmap=0, figure_gallery=0)
-POOLED = plus(EVALUATED, train=1, localise=1, evaluate=1)
+POOLED = plus(EVALUATED, train=1, localise=1, evaluate=1, measure=1)
 BIAS = plus(split_bias=1, figure_split_bias=1)
 SPLIT = plus(TRAINED, BIAS, splits=1)
 SAMPLED = plus(TRAINED, BIAS, tile_summary=1)
@@ -61,6 +62,7 @@ ONE_SLIDE = plus(SAMPLED, embed=1, index_features=1, tissue=1, tiles=1, figure_t
 ONE_DRAWING = plus(
     REPORT,
     **{f"figure_{name}": 1 for name in ("curves", "auc_r", "ensemble", "split_bias", "training", "tissue")},
+    **{f"figure_{name}": 1 for name in ("reliability", "lesion_sizes")},
     **PICTURES,
 )
 
@@ -201,7 +203,8 @@ KIND = (
 )
 FAMILY = ('    "timm":', '    "other": "chowder.features.encoders.other:other",\n    "timm":')
 TITLE = ('Kind("WELDON"', 'Kind("Weldon"')
-PRINTED = ("figure_curves", "figure_auc_r", "figure_ensemble", "figure_training")
+PRINTED = ("figure_curves", "figure_auc_r", "figure_ensemble", "figure_training", "metrics_table")
+PRINTED += ("figure_reliability", "figure_lesion_sizes")
 
 CHANGES: list[Change] = [
     Change("nothing", NOTHING),
@@ -366,8 +369,13 @@ CHANGES: list[Change] = [
     Change("code of `evaluation/localisation`", LOCALISED, edit=module("evaluation/localisation")),
     Change("code of `evaluation/lesions`", LESIONS, edit=module("evaluation/lesions")),
     Change("code of `evaluation/froc`", EVALUATED, edit=module("evaluation/froc")),
+    Change(
+        "code of `evaluation/operating`: the second table",
+        plus(REPORT, measure=3, metrics_table=1, figure_reliability=1, figure_lesion_sizes=1),
+        edit=module("evaluation/operating"),
+    ),
     Change("code of `evaluation/comparisons`", TESTED, edit=module("evaluation/comparisons")),
-    Change("code of `report/table/rows`", TABLE, edit=module("report/table/rows")),
+    Change("code of `report/table/rows`", plus(TABLE, metrics_table=1), edit=module("report/table/rows")),
     Change("code of `report/figures/curves`", plus(REPORT, figure_curves=1), edit=module("report/figures/curves")),
     Change("code of `report/figures/style`", ONE_DRAWING, edit=module("report/figures/style")),
     Change("code of `settings`", NOTHING, edit=module("settings")),

@@ -33,7 +33,8 @@ def test_dry_run_works_offline_and_plans_the_whole_chain(fresh):
     methods = len(yaml.safe_load((fresh / "config/config.yaml").read_text())["methods"])
     assert jobs["simulate"] == jobs["tissue"] == jobs["tiles"] == jobs["features_file"] == slides >= 40
     assert jobs["train"] == jobs["localise"] == jobs["evaluate"] == methods
-    assert jobs["tests_table"] == jobs["benchmark_table"] == jobs["report_html"] == 1
+    assert jobs["measure"] == methods
+    assert jobs["tests_table"] == jobs["metrics_table"] == jobs["benchmark_table"] == jobs["report_html"] == 1
     assert not (fresh / "results").exists(), "a dry run writes nothing"
 
 
@@ -149,6 +150,31 @@ def test_the_table_has_a_row_a_method_and_says_that_slides_are_simulated(tiny):
     assert rows[2]["paper_auc_test"] == "0.821"
     for form in ("md", "html", "tex"):
         assert "simulated" in (tiny / f"results/tiny/benchmark.{form}").read_text().lower()
+
+
+def test_the_second_table_has_a_row_a_method(tiny):
+    with (tiny / "results/tiny/metrics.csv").open() as handle:
+        rows = list(csv.DictReader(handle))
+    assert [row["method"] for row in rows] == ["meanpool", "weldon_r1", "chowder_r1"]
+    assert all(0 <= float(row[key]) <= 1 for row in rows for key in ("auprc", "brier", "f1", "sensitivity_at_90"))
+
+
+def test_another_tools_detections_get_the_numbers_of_the_workflow(tiny):
+    """`snakemake score`, and the command on its own, on the detections of a method of the run."""
+    folder = tiny / "results/tiny/detections/efficientnet_lite0/chowder_r1"
+    section = f"evaluation={{detections: {folder}, against: {folder.with_name('weldon_r1')}}}"
+    snakemake(tiny, "--cores", "1", *TINY, "--config", section, "--", "score")
+    metrics, score = tiny / "results/tiny/metrics/efficientnet_lite0/chowder_r1", tiny / "results/tiny/score"
+    wanted, found = (json.loads(path.read_text()) for path in (metrics / "froc.json", score / "score.json"))
+    assert {key: found[key] for key in wanted if key not in ("method", "settings")} == {
+        key: value for key, value in wanted.items() if key not in ("method", "settings")
+    }
+    for name in ("lesions.csv", "froc_curve.csv"):
+        assert (score / name).read_bytes() == (metrics / name).read_bytes()
+    assert set(found["against"]) == {"official", "corrected"}
+    shutil.rmtree(score)
+    result = snakemake(tiny, "-n", *TINY, "--", "score", check=False)
+    assert "evaluation.detections is not set" in result.stdout
 
 
 def test_the_report_holds_table_and_figures_with_captions(tiny):

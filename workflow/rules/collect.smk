@@ -19,9 +19,10 @@ rule models:
 
 
 rule benchmark:
-    """The benchmark table as CSV, Markdown, LaTeX and HTML."""
+    """The benchmark table as CSV, Markdown, LaTeX and HTML, and the second table of measures of use."""
     input:
         expand(f"{RESULTS}/benchmark.{{form}}", form=["csv", "md", "tex", "html"]),
+        expand(f"{RESULTS}/metrics.{{form}}", form=["csv", "md", "html"]),
 
 
 rule figures:
@@ -40,6 +41,7 @@ rule report_html:
     """Snakemake's own report of the table and figures, written by a second Snakemake that only reads."""
     input:
         table=f"{RESULTS}/benchmark.html",
+        metrics=f"{RESULTS}/metrics.html",
         figures=FIGURES,
     output:
         f"{RESULTS}/report.html",
@@ -58,6 +60,6 @@ rule report_html:
         "python {params.program:q}"
         " --snakefile {params.snakefile:q}"
         " --overrides {params.overrides:q}"
-        " --targets {input.table:q} {input.figures:q}"
+        " --targets {input.table:q} {input.metrics:q} {input.figures:q}"
         " --output {output:q}"
         " > {log:q} 2>&1"

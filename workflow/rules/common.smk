@@ -277,7 +277,8 @@ for name in ENCODERS:
     if LEARNT:
         FIGURES += [f"{RESULTS}/figures/training_{name}.png"]
     if TEST:
-        FIGURES += [f"{RESULTS}/figures/{kind}_{name}.png" for kind in ("curves", "split_bias")]
+        FIGURES += [f"{RESULTS}/figures/{kind}_{name}.png" for kind in ("curves", "reliability", "split_bias")]
+        FIGURES += [f"{RESULTS}/figures/lesion_sizes_{name}.png"] if FROC_SLIDES else []
         FIGURES += [f"{RESULTS}/figures/ensemble_{name}.png"] if LEARNT else []
         FIGURES += [
             f"{RESULTS}/figures/{kind}_{name}_{config['figures']['method']}_{slide}.png"

@@ -109,6 +109,71 @@ rule score:
         " > {log:q} 2>&1"
 
 
+rule measure:
+    """Average precision, sensitivity at a specificity, calibration, sensitivity by lesion size of one method."""
+    input:
+        predictions=expand(f"{RESULTS}/predictions/{{{{encoder}}}}/{{{{method}}}}/{{split}}.csv", split=SPLITS),
+        lesions=f"{RESULTS}/metrics/{{encoder}}/{{method}}/lesions.csv",
+    output:
+        json=f"{RESULTS}/metrics/{{encoder}}/{{method}}/measures.json",
+        reliability=f"{RESULTS}/metrics/{{encoder}}/{{method}}/reliability.csv",
+        sizes=f"{RESULTS}/metrics/{{encoder}}/{{method}}/lesion_sizes.csv",
+    log:
+        f"{LOGS}/measure/{{encoder}}/{{method}}.log",
+    resources:
+        mem_mb=1000,
+        runtime=15,
+    params:
+        **code("measure"),
+        settings=settings("evaluation.bootstrap", "evaluation.confidence", "seed"),
+        predictions=lambda wildcards, input: [f"{split}={path}" for split, path in zip(SPLITS, input.predictions)],
+    shell:
+        "python {params.program:q}"
+        " --method {wildcards.method}"
+        " --predictions {params.predictions:q}"
+        " --lesions {input.lesions:q}"
+        " --settings {params.settings:q}"
+        " --output {output.json:q}"
+        " --reliability {output.reliability:q}"
+        " --sizes {output.sizes:q}"
+        " > {log:q} 2>&1"
+
+
+rule metrics_table:
+    """The second table: measures of use and sensitivity by lesion size, one row per method."""
+    input:
+        measures=expand(f"{RESULTS}/metrics/{{encoder}}/{{method}}/measures.json", encoder=ENCODERS, method=METHODS),
+        sizes=expand(f"{RESULTS}/metrics/{{encoder}}/{{method}}/lesion_sizes.csv", encoder=ENCODERS, method=METHODS),
+    output:
+        csv=f"{RESULTS}/metrics.csv",
+        markdown=f"{RESULTS}/metrics.md",
+        html=report(
+            f"{RESULTS}/metrics.html",
+            caption="../report/metrics.rst",
+            category="1 Table",
+            labels={"format": "HTML, measures of use"},
+        ),
+    log:
+        f"{LOGS}/metrics_table.log",
+    resources:
+        mem_mb=800,
+        runtime=10,
+    params:
+        **code("metrics_table", titles),
+        settings=settings("dataset", simulated=SIMULATED),
+        entries=[f"{encoder}:{method}" for encoder in ENCODERS for method in METHODS],
+    shell:
+        "python {params.program:q}"
+        " --entries {params.entries:q}"
+        " --measures {input.measures:q}"
+        " --sizes {input.sizes:q}"
+        " --settings {params.settings:q}"
+        " --csv {output.csv:q}"
+        " --markdown {output.markdown:q}"
+        " --html {output.html:q}"
+        " > {log:q} 2>&1"
+
+
 rule tests_table:
     """Paired tests of every method against the best one: test AUC, cross-validated AUC, FROC."""
     input:

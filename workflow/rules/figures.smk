@@ -31,6 +31,58 @@ rule figure_curves:
         " > {log:q} 2>&1"
 
 
+rule figure_reliability:
+    """How well predicted probabilities agree with the share of tumour slides."""
+    input:
+        reliability=expand(f"{RESULTS}/metrics/{{{{encoder}}}}/{{method}}/reliability.csv", method=METHODS),
+    output:
+        **figure("reliability_{encoder}", "reliability", "2 Curves", figure="Reliability", encoder="{encoder}"),
+    log:
+        f"{LOGS}/figure_reliability/{{encoder}}.log",
+    resources:
+        mem_mb=800,
+        runtime=10,
+    params:
+        **drawing("figure_reliability", entries=titles),
+        methods=METHODS,
+    shell:
+        "python {params.program:q}"
+        " --methods {params.methods:q}"
+        " --reliability {input.reliability:q}"
+        " --settings {params.settings:q}"
+        " --output-stem {params.stem:q}"
+        " > {log:q} 2>&1"
+
+
+rule figure_lesion_sizes:
+    """Share of the lesions found, by their size."""
+    input:
+        sizes=expand(f"{RESULTS}/metrics/{{{{encoder}}}}/{{method}}/lesion_sizes.csv", method=METHODS),
+    output:
+        **figure(
+            "lesion_sizes_{encoder}",
+            "lesion_sizes",
+            "2 Curves",
+            figure="Sensitivity by lesion size",
+            encoder="{encoder}",
+        ),
+    log:
+        f"{LOGS}/figure_lesion_sizes/{{encoder}}.log",
+    resources:
+        mem_mb=800,
+        runtime=10,
+    params:
+        **drawing("figure_lesion_sizes", entries=titles),
+        methods=METHODS,
+    shell:
+        "python {params.program:q}"
+        " --methods {params.methods:q}"
+        " --sizes {input.sizes:q}"
+        " --settings {params.settings:q}"
+        " --output-stem {params.stem:q}"
+        " > {log:q} 2>&1"
+
+
 rule figure_auc_r:
     """AUC against R."""
     input:

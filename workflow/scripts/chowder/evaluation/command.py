@@ -116,12 +116,12 @@ def main(argv: list[str] | None = None) -> None:
     report, curve, rows = reports.froc_report(table.slides, files[0], truth.lesions, settings)
     if not report["available"]:
         raise UserError(f"{_source(args).folder}: no score: {report['reason']}")
-    curves = [(str(args.detections), report[settings.froc_mode], curve)]
+    curves = [(args.detections.name, report[settings.froc_mode], curve)]
     if args.against:
         report["against"] = scoring.compare(table, files[0], files[1], truth, settings)
         if args.figure:
             second, second_curve, _ = reports.froc_report(table.slides, files[1], truth.lesions, settings)
-            curves.append((str(args.against), second[settings.froc_mode], second_curve))
+            curves.append((args.against.name, second[settings.froc_mode], second_curve))
     about = {"detections_folder": str(args.detections), "settings": settings.record(), "notes": notes}
     if args.output:
         tables.write_json(args.output, about | report)
