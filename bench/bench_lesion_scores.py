@@ -120,9 +120,11 @@ class Trained:
     def __init__(self, estimator, train: Bags):
         self.estimator, self.model = estimator, estimator.model_
         store = FeatureStore(train, torch.device("cpu"), "fp32", 1)
-        parts = list(selected(self.model, store))
-        self.values = torch.cat([values for values, _ in parts], dim=1).detach()  # (E, S, J, 2R)
-        scores = torch.cat([scores for _, scores in parts], dim=1).detach().double()
+        self.values = selected([self.model], store)[0]  # (E, S, J, 2R)
+        (scores,) = store.scores(range(len(train)), [self.model.weight.flatten(0, 1)])
+        scores = scores.double()
+        if self.model.offset is not None:
+            scores += self.model.offset.detach().flatten()[:, None]
         shape = (self.model.members, self.model.embeddings)
         self.mean = scores.mean(dim=1).view(shape).numpy()
         self.sd = scores.std(dim=1, unbiased=False).view(shape).numpy()

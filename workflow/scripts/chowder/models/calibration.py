@@ -8,7 +8,7 @@ chosen: docs/decisions/lesion_score.md.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -53,39 +53,46 @@ class Evidence:
 
 
 @torch.no_grad()
-def selected(model: Ensemble, store: Any, slides_at_once: int = 16) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-    """Yield selected values (E, B, J, 2R) and all values (EJ, rows) of the store's slides, a few slides at a time."""
+def selected(models: Sequence[Ensemble], store: Any, slides_at_once: int = 16) -> list[torch.Tensor]:
+    """Return each ensemble's selected values (E, S, J, 2R) of the store's slides, from one reading of the features."""
     n = len(store.bags)
+    found: list[list[torch.Tensor]] = [[] for _ in models]
     for at in range(0, n, slides_at_once):
         slides = np.arange(at, min(at + slides_at_once, n))
-        (scores,) = store.scores(slides, [model.weight.flatten(0, 1)])
-        if model.offset is not None:
-            scores += model.offset.detach().flatten()[:, None]
-        chosen = extremes(scores, *store.bounds(slides), model.r)
-        values = scores.gather(1, chosen.flatten(1))
-        shape = (model.members, model.embeddings, len(slides), 2 * model.r)
-        yield values.view(shape).transpose(1, 2).contiguous(), scores
+        bounds = store.bounds(slides)
+
+        def values(job: tuple[Ensemble, torch.Tensor], bounds: tuple = bounds) -> torch.Tensor:
+            model, scores = job
+            with torch.no_grad():
+                chosen = extremes(scores, *bounds, model.r).flatten(1)
+                shape = (model.members, model.embeddings, len(bounds[0]), 2 * model.r)
+                best = scores.gather(1, chosen).view(shape).transpose(1, 2).contiguous()
+                return best if model.offset is None else best + model.offset[:, None, :, None]
+
+        scores = store.scores(slides, [model.weight.flatten(0, 1) for model in models])
+        for parts, part in zip(found, store.map(values, list(zip(models, scores, strict=True))), strict=True):
+            parts.append(part)
+    return [torch.cat(parts, dim=1) for parts in found]
 
 
 @torch.no_grad()
-def calibrate(model: Ensemble, store: Any, y: np.ndarray) -> tuple[Evidence, np.ndarray]:
-    """Return the evidence tables of a trained ensemble and each member's loss (E,) on its training slides ``y`` (S,).
+def calibrate(models: Sequence[Ensemble], store: Any, y: np.ndarray) -> list[tuple[Evidence, np.ndarray]]:
+    """Return for trained ensembles the evidence tables, and each member's loss (E,) on the training slides ``y`` (S,).
 
     The loss is the mean cross-entropy without dropout and without the L2 term.
     """
-    parts, lows, highs = [], [], []
-    for values, scores in selected(model, store):
-        parts.append(values)
-        lows.append(scores.min(dim=1).values)
-        highs.append(scores.max(dim=1).values)
-    values = torch.cat(parts, dim=1)
-    shape = (model.members, model.embeddings)
-    low, high = torch.stack(lows).amin(dim=0).view(shape), torch.stack(highs).amax(dim=0).view(shape)
-    counts = torch.from_numpy(store.bags.counts).to(values.device)
-    logits = model.head(values)
-    target = torch.as_tensor(y, dtype=logits.dtype, device=logits.device).expand_as(logits)
-    losses = torch.nn.functional.binary_cross_entropy_with_logits(logits, target, reduction="none").mean(dim=1)
-    return tables(model, values, counts, low, high), losses.double().cpu().numpy()
+    counts = torch.from_numpy(store.bags.counts).to(store.device)
+
+    def of_one(job: tuple[Ensemble, torch.Tensor]) -> tuple[Evidence, np.ndarray]:
+        model, values = job
+        with torch.no_grad():
+            low, high = values[..., model.r].amin(dim=1), values[..., 0].amax(dim=1)
+            logits = model.head(values)
+            target = torch.as_tensor(y, dtype=logits.dtype, device=logits.device).expand_as(logits)
+            losses = torch.nn.functional.binary_cross_entropy_with_logits(logits, target, reduction="none").mean(dim=1)
+            return tables(model, values, counts, low, high), losses.double().cpu().numpy()
+
+    return store.map(of_one, list(zip(models, selected(models, store), strict=True)))
 
 
 def tables(

@@ -95,8 +95,9 @@ class EnsembleEstimator:
         """(n, E) probability of tumour, one column a member."""
         with one_torch_thread() as threads:
             store = self._store(bags, threads)
-            logits = [self.model_.head(values).detach().double() for values, _ in selected(self.model_, store)]
-        return torch.sigmoid(torch.cat(logits, dim=1)).T.cpu().numpy()
+            (values,) = selected([self.model_], store)
+            logits = self.model_.head(values).detach().double()
+        return torch.sigmoid(logits).T.cpu().numpy()
 
     def predict(self, bags: Bags | Sequence[np.ndarray]) -> np.ndarray:
         """(n,) probability of tumour, the mean over the members (:attr:`averaged`)."""

@@ -7,6 +7,7 @@ one product, ``weight.flatten(0, 1) @ x.T``.
 
 from __future__ import annotations
 
+import copy
 import itertools
 from collections.abc import Sequence
 
@@ -45,8 +46,8 @@ def extremes(scores: torch.Tensor, starts: torch.Tensor, counts: torch.Tensor, r
 class Ensemble(nn.Module):
     """E networks: a linear embedding shared by all tiles, top and bottom instances, and a head.
 
-    A subclass defines ``head``. Parameters of member m are drawn from its own generator (``seed_of_member(m)``), so
-    the first ten members of fifty are the members of ten.
+    A subclass defines ``head``. Every parameter has the members first. Parameters of member m are drawn from its own
+    generator (``seed_of_member(m)``), so the first ten members of fifty are the members of ten.
     """
 
     kind = ""
@@ -73,6 +74,14 @@ class Ensemble(nn.Module):
                 drawn = torch.rand(matrix.shape[1:], generator=generator, dtype=torch.float64) * 2 - 1
                 with torch.no_grad():
                     matrix[member] = (drawn * limit).to(matrix)
+
+    def of_members(self, part: slice) -> Ensemble:
+        """Return an ensemble of the members ``part`` alone; its parameters share memory with theirs here."""
+        other = copy.deepcopy(self)
+        for own, whole in zip(other.parameters(), self.parameters(), strict=True):
+            own.data = whole.data[part]
+        other.members = len(range(self.members)[part])
+        return other
 
     def matrices(self) -> list[nn.Parameter]:
         """Parameters that start at random, (E, a, b) each; the others (biases) start at zero."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import itertools
 import threading
 import warnings
@@ -14,19 +13,27 @@ import numpy as np
 import torch
 
 from chowder.files import UserError
+from chowder.models import packed
 
 if TYPE_CHECKING:
     from chowder.features.bags import Bags
 
 PRECISIONS = {"fp32": torch.float32, "fp64": torch.float64, "bf16": torch.bfloat16, "fp16": torch.float16}
-# Rows converted and multiplied at a time on the CPU: 128 x 2,048 float32 (1 MB) stay in a core's own cache.
-CPU_ROWS, CUDA_ROWS = 128, 65536
+# Rows converted and multiplied at a time on the CPU: 256 x 2,048 float32 (2 MB) stay in the cache.
+CPU_ROWS, CUDA_ROWS = 256, 65536
 # Feature sets below this size are converted once instead of at every step.
 CONVERT_ONCE_BYTES = 2**30
-# Products with so few columns are faster the other way round (W^T X^T, 57 ms against 85 for 50,000 x 2,048 x 10).
-FEW_COLUMNS = 16
+# Larger ones are kept in the layout of chowder.models.packed as well when they have between so many bytes (the copy has
+# the same size) and are read so many times. Below, converted rows in memory are as good; see
+# docs/decisions/packed_features.md.
+PACK_BYTES = 2**27, 2**30
+PACK_READINGS = 12
 # A gradient is summed in this many parts, however many threads there are, so that its bits stay the same.
 PARTS = 8
+# Fetching one row costs as much as its products with so many columns.
+PICKING = 10
+# Scoring is given to the threads in this many pieces each, so that one that was held up doesn't hold up the others.
+PIECES = 4
 
 
 def pick_device(device: str) -> torch.device:
@@ -41,13 +48,26 @@ def pick_device(device: str) -> torch.device:
 
 
 class FeatureStore:
-    """The feature array, read in pieces that are converted to the precision of the computation."""
+    """The feature array, read in pieces that are converted to the precision of the computation.
 
-    def __init__(self, bags: Bags, device: torch.device, precision: str, threads: int = 1):
+    ``readings``: how often all slides will be scored; many pay for a copy in a faster layout.
+    """
+
+    def __init__(self, bags: Bags, device: torch.device, precision: str, threads: int = 1, readings: int = 1):
         self.bags, self.device = bags, device
         self.dtype = PRECISIONS[precision]
         # Gradients, heads and scores are never below float32.
         self.exact = torch.float64 if precision == "fp64" else torch.float32
+        least, most = PACK_BYTES
+        self.packed: dict[tuple[int, int], Any] | None = None
+        if (
+            device.type == "cpu"
+            and (self.dtype, bags.features.dtype) == (torch.float32, np.float16)
+            and least <= bags.features.nbytes <= most
+            and readings >= PACK_READINGS
+            and packed.available()
+        ):
+            self.packed = bags.shared.setdefault("packed", {})
         self.features = self._place()
         self.limit = CPU_ROWS if device.type == "cpu" else CUDA_ROWS
         self._in_place = self.features.dtype == self.dtype and self.features.device.type == device.type == "cpu"
@@ -55,10 +75,12 @@ class FeatureStore:
         self._pool = ThreadPoolExecutor(self.threads, initializer=torch.set_num_threads, initargs=(1,))
         self._local = threading.local()
         self._owner = threading.get_ident()
+        if self.packed is not None:
+            self._pack()
 
     def _place(self) -> torch.Tensor:
         key = f"{self.device.type}-{self.dtype}"
-        if key in self.bags.shared:
+        if self.packed is None and key in self.bags.shared:
             return self.bags.shared[key]
         with warnings.catch_warnings():  # torch warns about read-only memory; nothing here writes to it
             warnings.simplefilter("ignore", UserWarning)
@@ -67,10 +89,26 @@ class FeatureStore:
             free, _ = torch.cuda.mem_get_info()
             if features.numel() * features.element_size() < 0.8 * free:
                 features = features.to(self.device)
-        elif features.numel() * self.dtype.itemsize <= CONVERT_ONCE_BYTES:
+        elif self.packed is None and features.numel() * self.dtype.itemsize <= CONVERT_ONCE_BYTES:
             features = features.to(self.dtype)
-        self.bags.shared[key] = features
+        if self.packed is None:
+            self.bags.shared[key] = features
         return features
+
+    def _pack(self) -> None:
+        """Copy the slides' rows into the layout of :mod:`chowder.models.packed`, where that was not done before."""
+        wanted = [rows for slide in range(len(self.bags)) for rows in self._pieces(slide)]
+
+        def pack(rows: tuple[int, int]) -> Any:
+            return packed.pack(self.features[rows[0] : sum(rows)])
+
+        missing = [rows for rows in wanted if rows not in self.packed]
+        self.packed |= zip(missing, self.map(pack, missing), strict=True)
+
+    def _pieces(self, slide: int) -> list[tuple[int, int]]:
+        """Runs of rows (start, length) of a slide that are packed together."""
+        start, count = int(self.bags.starts[slide]), int(self.bags.counts[slide])
+        return [(start + at, min(packed.ROWS, count - at)) for at in range(0, count, packed.ROWS)]
 
     def map(self, function: Callable[[Any], Any], items: Sequence[Any]) -> list[Any]:
         """Return ``function`` of every item, computed on the threads; inside of one of them one after another."""
@@ -101,7 +139,10 @@ class FeatureStore:
                     at, filled, parts = at + filled, 0, []
         return [*chunks, (at, filled, parts)] if filled else chunks
 
-    def _load(self, ranges: list[tuple[int, int]]) -> torch.Tensor:
+    def _load(self, ranges: list[tuple[int, int]], place: torch.Tensor | None = None) -> torch.Tensor:
+        if place is not None:
+            at, length = ranges[0]
+            return self.features.index_select(0, place[at : at + length]).to(self.device).to(self.exact)
         if self._in_place:
             start, count = ranges[0]
             return self.features[start : start + count]
@@ -121,24 +162,25 @@ class FeatureStore:
         The features are read and converted once for all weights, and multiplied with all of them at once.
         """
         w = torch.cat([weight.detach() for weight in weights]).to(self.dtype)
-        chunks = self._chunks(slides)
-        rows = chunks[-1][0] + chunks[-1][1]
-        few = len(w) <= FEW_COLUMNS
-        wt = w.T.contiguous()
-        out = torch.empty((len(w), rows) if few else (rows, len(w)), dtype=self.exact, device=self.device)
+        rows = int(self.bags.counts[list(slides)].sum())
+        out = torch.empty((len(w), rows), dtype=self.exact, device=self.device)
+        if self.packed is None:
+            chunks = self._chunks(slides)
+        else:
+            pieces = [piece for slide in slides for piece in self._pieces(slide)]
+            ends = itertools.accumulate(length for _, length in pieces)
+            chunks = [(end - piece[1], piece[1], [piece]) for end, piece in zip(ends, pieces, strict=True)]
 
         def score(some: list[tuple[int, int, list[tuple[int, int]]]]) -> None:
             with torch.no_grad():
                 for at, length, ranges in some:
-                    x = self._load(ranges)
-                    if few:
-                        out[:, at : at + length] = torch.mm(w, x.T)
+                    if self.packed is None:
+                        out[:, at : at + length] = torch.mm(w, self._load(ranges).T)
                     else:
-                        out[at : at + length] = torch.mm(x, wt)
+                        out[:, at : at + length] = packed.product(w, self.packed[ranges[0]])
 
-        self.map(score, _parts(chunks, self.threads))
-        sizes = [len(weight) for weight in weights]
-        return list(out.split(sizes)) if few else [part.T.contiguous() for part in out.split(sizes, dim=1)]
+        self.map(score, _parts(chunks, PIECES * self.threads))
+        return list(out.split([len(weight) for weight in weights]))
 
     def bounds(self, slides: Sequence[int]) -> tuple[torch.Tensor, torch.Tensor]:
         """Return starts and counts (B,) of each slide's columns in what :meth:`scores` returns."""
@@ -147,44 +189,62 @@ class FeatureStore:
         return torch.from_numpy(starts).to(self.device), torch.from_numpy(counts).to(self.device)
 
     @torch.no_grad()
-    def gradient(self, slides: np.ndarray, chosen: torch.Tensor, slope: torch.Tensor) -> torch.Tensor:
-        """(EJ, P) sum over the selected tiles of slope times feature vector.
+    def gradients(
+        self, slides: np.ndarray, selected: Sequence[tuple[torch.Tensor, torch.Tensor]]
+    ) -> list[torch.Tensor]:
+        """Return for every ensemble the sum over its selected tiles of slope times feature vector, (EJ, P).
 
-        Parameters
-        ----------
+        ``selected`` holds for every ensemble
+
         chosen : (EJ, k) columns of what :meth:`scores` returned for ``slides``.
         slope : (EJ, k) derivative of the loss by each selected value; a column chosen twice counts twice.
+
+        Each row that any of them selected is read once, and multiplied with the ensembles that may need it: those that
+        select many rows come first, so the rows of a group need the first few of them.
         """
         counts = self.bags.counts[slides]
         rows = int(counts.sum())
-        factors = torch.zeros((len(chosen), rows), dtype=self.exact, device=self.device)
-        factors.scatter_add_(1, chosen, slope)
-        marked = torch.zeros(rows, dtype=torch.bool, device=self.device)
-        marked[chosen] = True
-        used = marked.nonzero()[:, 0]
-        if 2 * len(used) > rows and self.dtype == self.exact:  # reading everything in order beats picking rows
-            parts = _parts(self._chunks(slides), PARTS)
-            load = self._load
+        used = torch.zeros((len(selected), rows), dtype=torch.bool, device=self.device)
+        for marks, (chosen, _) in zip(used, selected, strict=True):
+            marks[chosen] = True
+        first = torch.argsort(used.sum(dim=1), descending=True, stable=True).tolist()
+        sizes = [len(selected[i][0]) for i in first]
+        factors = torch.zeros((sum(sizes), rows), dtype=self.exact, device=self.device)
+        needed = torch.zeros(rows, dtype=torch.int64, device=self.device)  # leading rows of `factors` that are not 0
+        for end, size, i in zip(itertools.accumulate(sizes), sizes, first, strict=True):
+            factors[end - size : end].scatter_add_(1, *selected[i])
+            needed[used[i]] = end
+        work = torch.bincount(needed, minlength=len(factors) + 1).cpu().numpy()
+        picked = (work[1:] * (PICKING + np.arange(1, len(factors) + 1))).sum()
+        if picked > rows * len(factors) and self.dtype == self.exact:  # reading everything in order beats picking rows
+            groups = [(None, len(factors))]
         else:
             shift = torch.from_numpy(np.repeat(self.bags.starts[slides] - (np.cumsum(counts) - counts), counts))
-            where = used.to(shift.device)
-            where = (where + shift[where]).to(self.features.device)
-            factors = factors.index_select(1, used)
-            picked = [(at, min(self.limit, len(used) - at)) for at in range(0, len(used), self.limit)]
-            parts = _parts([(at, length, [(at, length)]) for at, length in picked], PARTS)
+            shift = shift.to(self.device)
+            groups = [((needed == columns).nonzero()[:, 0], columns) for columns in np.flatnonzero(work[1:]) + 1]
+        jobs = []
+        for where, columns in groups:
+            if where is None:
+                jobs += [(some, columns, None, factors) for some in _parts(self._chunks(slides), PARTS)]
+                continue
+            chunks = [(at, min(self.limit, len(where) - at)) for at in range(0, len(where), self.limit)]
+            place = (where + shift[where]).to(self.features.device)
+            own = factors[:columns].index_select(1, where)
+            jobs += [([(a, n, [(a, n)]) for a, n in some], columns, place, own) for some in _parts(chunks, PARTS)]
 
-            def load(ranges: list[tuple[int, int]]) -> torch.Tensor:
-                at, length = ranges[0]
-                return self.features.index_select(0, where[at : at + length]).to(self.device).to(self.exact)
-
-        def add(some: list[tuple[int, int, list[tuple[int, int]]]]) -> torch.Tensor:
+        def add(job: tuple) -> torch.Tensor:
+            some, columns, place, own = job
             with torch.no_grad():
-                total = torch.zeros((len(factors), self.features.shape[1]), dtype=self.exact, device=self.device)
+                total = torch.zeros((columns, self.features.shape[1]), dtype=self.exact, device=self.device)
                 for at, length, ranges in some:
-                    total.addmm_(factors[:, at : at + length], load(ranges))
+                    total.addmm_(own[:columns, at : at + length], self._load(ranges, place))
                 return total
 
-        return functools.reduce(torch.add, self.map(add, parts))
+        total = torch.zeros((len(factors), self.features.shape[1]), dtype=self.exact, device=self.device)
+        for part in self.map(add, jobs):
+            total[: len(part)] += part
+        found = dict(zip(first, total.split(sizes), strict=True))
+        return [found[i] for i in range(len(selected))]
 
 
 def _parts(items: list, number: int) -> list[list]:
