@@ -19,6 +19,7 @@ class Row:
     slide: str
     label: int
     split: str = ""
+    patient: str = ""
 
 
 @pytest.mark.parametrize("pattern", ["images/{slide}.tif", "{slide}/{slide}.svs", "fixed.tif", "", "a{{b}}{slide}"])
@@ -93,6 +94,12 @@ def test_folds_need_a_slide_of_each_class():
         preflight.folds(3, "all", rows)
     with pytest.raises(UserError, match="2 folds need 2 tumour training slides, the table has 1"):
         preflight.folds(2, "train", rows)
+    rows = [Row(name, int(name > "c"), "", patient) for name, patient in zip("abcdef", "ppqrrs", strict=True)]
+    preflight.folds(2, "all", rows)
+    with pytest.raises(UserError, match="3 folds need 3 tumour slides of different patients, the table has 2"):
+        preflight.folds(3, "all", rows)
+    with pytest.raises(UserError, match=r"cv.stratify: label does not keep a patient's slides together"):
+        preflight.folds(2, "all", rows, "label")
 
 
 def test_camelyon16_tables_hold_its_slides_only():

@@ -324,7 +324,7 @@ CHANGES: list[Change] = [
         baselines__standardise=False,
         baselines__inner_cv=True,
     ),
-    *keys("`cv`", SPLIT, cv__folds=3, cv__over="train"),
+    *keys("`cv`", SPLIT, cv__folds=3, cv__over="train", cv__stratify="label"),
     *keys(
         "`localisation`",
         LOCALISED,

@@ -205,7 +205,7 @@ checked(preflight.encoders, config["encoders"], config["embedding"]["weights"])
 METHODS = list(config["methods"])
 for name in METHODS:
     checked(methods.parse, name)
-checked(preflight.folds, config["cv"]["folds"], config["cv"]["over"], SLIDES.values())
+checked(preflight.folds, config["cv"]["folds"], config["cv"]["over"], SLIDES.values(), config["cv"]["stratify"])
 FOLDS = [f"cv{fold + 1}" for fold in range(config["cv"]["folds"])]
 SPLITS = (["competition"] if TEST else []) + FOLDS
 SHARDS = shards_of_encoders()

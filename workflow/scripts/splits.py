@@ -14,11 +14,11 @@ from chowder.models import splits as protocols
 def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--slides", required=True, help="slides table (CSV: slide, label, split)")
-    parser.add_argument("--settings", type=json.loads, default={}, help="JSON: folds, over (all|train), seed")
+    parser.add_argument("--settings", type=json.loads, default={}, help="JSON: folds, over (all|train), stratify, seed")
     parser.add_argument("--output", required=True, help="splits.json to write")
     args = parser.parse_args(argv)
 
-    settings = {key: args.settings[key] for key in ("folds", "over", "seed") if key in args.settings}
+    settings = {key: args.settings[key] for key in ("folds", "over", "stratify", "seed") if key in args.settings}
     splits = protocols.splits(read_rows(args.slides), **settings)
     for name, sides in splits.items():
         print(f"{name}: {len(sides['train'])} training and {len(sides['test'])} test slides", file=sys.stderr)

@@ -77,6 +77,10 @@ def test_only_annotated_tumour_and_normal_test_slides_count_for_froc(tmp_path):
         ("slide,label,split\na,0,train\nb,1,\n", ["slide b has no split"]),
         ("slide,label,split\na,0,train\nb,1,test\n", ["training slides need both labels"]),
         ("slide,label\na,0\nb,0\n", ["both labels are needed"]),
+        (
+            "slide,label,split,patient\na,0,train,p\nb,1,train,q\nc,1,test,p\n",
+            ["slides a and c are of patient p", "one in train and one in test"],
+        ),
         ("slide,label,class\na,0,huge\nb,1,\n", ["class 'huge'"]),
         ("slide,label,mpp\na,0,fast\nb,1,\n", ["mpp 'fast'"]),
         ("slide,label,mpp\na,0,0\nb,1,\n", ["mpp '0'"]),

@@ -29,6 +29,7 @@ class Row(Protocol):
     slide: str
     label: int
     split: str
+    patient: str
 
 
 def patterns(slides: Mapping[str, object]) -> None:
@@ -89,16 +90,22 @@ def encoders(names: Sequence[str], weights: Mapping[str, str]) -> None:
             raise UserError(f"config: embedding.weights.{name}: {path}: no such file: give the path of the checkpoint")
 
 
-def folds(number: int, over: str, rows: Iterable[Row]) -> None:
-    """Check that each class has a slide for every fold; ``over`` is cv.over (all, train).
+def folds(number: int, over: str, rows: Iterable[Row], stratify: str = "label_center") -> None:
+    """Check that each class has a patient for every fold; ``over`` is cv.over (all, train), ``stratify`` cv.stratify.
 
-    Raises :class:`UserError` that names the class and how many slides it has.
+    Raises :class:`UserError` that names the class and how many slides or patients it has, and for patients with several
+    slides where folds do not keep them together.
     """
     rows = [row for row in rows if over == "all" or row.split == "train"]
+    patients = [row.patient for row in rows if row.patient]
+    if stratify == "label" and len(set(patients)) < len(patients):
+        raise UserError("config: cv.stratify: label does not keep a patient's slides together: use label_center")
     for label, name in ((1, "tumour"), (0, "normal")):
-        count = sum(row.label == label for row in rows)
+        mine = [row for row in rows if row.label == label]
+        count = len({row.patient for row in mine if row.patient}) + sum(not row.patient for row in mine)
         if count < number:
             where = "training slides" if over == "train" else "slides"
+            where += " of different patients" if count < len(mine) else ""
             raise UserError(
                 f"config: cv.folds: {number} folds need {number} {name} {where}, the table has {count}: "
                 "lower cv.folds or add slides"

@@ -19,8 +19,8 @@ LABELS = {"0": 0, "1": 1, "normal": 0, "tumor": 1, "tumour": 1, "negative": 0, "
 SPLITS = {"": "", "train": "train", "training": "train", "test": "test", "testing": "test"}
 CLASSES = ("", "negative", "itc", "micro", "macro")
 REQUIRED = ("slide", "label")
-OPTIONAL = ("image", "split", "center", "class", "annotation", "mpp", "md5", "froc", "exhaustive", "lesions")
-RESOLVED = ("slide", "image", "label", "split", "center", "class", "annotation", "mpp", "froc", "simulated")
+OPTIONAL = ("image", "split", "patient", "center", "class", "annotation", "mpp", "md5", "froc", "exhaustive", "lesions")
+RESOLVED = ("slide", "image", "label", "split", "patient", "center", "class", "annotation", "mpp", "froc", "simulated")
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,8 @@ class Slide:
 
     ``image`` and ``annotation`` are as the table has them (relative to the root of the dataset), ``annotation`` is
     empty where there is none; ``label`` is 1 for tumour; ``mpp`` (um/px at level 0) is empty where the file knows it;
-    ``froc`` is False for a slide that must not count in the lesion evaluation.
+    ``froc`` is False for a slide that must not count in the lesion evaluation; ``patient`` is empty where each slide
+    is of another patient.
     """
 
     slide: str
@@ -42,6 +43,7 @@ class Slide:
     mpp: str = ""
     md5: str = ""
     froc: bool = True
+    patient: str = ""
 
     def resolved(self, simulated: bool) -> dict[str, object]:
         """Return the row as ``results/<dataset>/slides.csv`` shows it."""
@@ -50,6 +52,7 @@ class Slide:
             "image": self.image,
             "label": self.label,
             "split": self.split,
+            "patient": self.patient,
             "center": self.center,
             "class": self.cls,
             "annotation": self.annotation,
@@ -193,6 +196,7 @@ def _slide(path: Path, line: int, row: dict, image: str, annotation: str, root: 
         mpp=mpp,
         md5=md5,
         froc=cell.get("froc", "") != "0",
+        patient=cell.get("patient", ""),
     )
 
 
@@ -214,6 +218,14 @@ def _check_set(path: Path, slides: list[Slide]) -> None:
                 raise UserError(
                     f"slides table {path}: the training slides need both labels: add normal and tumor slides"
                 )
+    sides: dict[str, Slide] = {}
+    for s in slides:
+        first = sides.setdefault(s.patient, s) if s.patient else s
+        if first.split != s.split:
+            raise UserError(
+                f"slides table {path}: slides {first.slide} and {s.slide} are of patient {s.patient}, one in "
+                f"{first.split} and one in {s.split}: put all slides of a patient on one side"
+            )
     if {s.label for s in slides} != {0, 1}:
         raise UserError(f"slides table {path}: both labels are needed: add normal and tumor slides")
 

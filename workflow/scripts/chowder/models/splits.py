@@ -9,6 +9,7 @@ import numpy as np
 
 from chowder import seeds
 from chowder.files import UserError
+from chowder.models.folds import Member, assign
 
 
 def labels_of(rows: Iterable[Mapping[str, object]]) -> dict[str, int]:
@@ -25,23 +26,32 @@ def labels_of(rows: Iterable[Mapping[str, object]]) -> dict[str, int]:
 
 
 def splits(
-    rows: Sequence[Mapping[str, object]], *, folds: int = 3, over: str = "all", seed: int = 1802
+    rows: Sequence[Mapping[str, object]],
+    *,
+    folds: int = 3,
+    over: str = "all",
+    stratify: str = "label_center",
+    seed: int = 1802,
 ) -> dict[str, dict[str, list[str]]]:
     """Training and test slides of every protocol (specification, section 3).
 
     Parameters
     ----------
-    rows : slides table; columns slide, label and, for the competition split, split (``train``, ``test`` or empty).
-    folds : number of folds, stratified by label and shuffled with ``seed``; 0 for none.
+    rows : slides table; columns slide, label and, where known, patient, center and, for the competition split, split
+        (``train``, ``test`` or empty).
+    folds : number of folds; 0 for none.
+    stratify : ``label_center``: patients stay together, labels and centres are spread evenly, and a slide more or less
+        moves hardly any other (:mod:`chowder.models.folds`). ``label``: shuffled by ``seed`` within each label, as in
+        earlier versions.
     over : ``all`` (every slide) or ``train`` (the competition's training slides) takes part in cross-validation.
 
     Returns ``{"competition": {"train": [...], "test": [...]}, "cv1": ...}`` with slides in the order of their names,
     so that the order of the table's rows has no effect; no ``competition`` when no slide has a split.
     Errors: :class:`UserError` for a split that lacks a class or a side, and for fewer slides of a class than folds.
     """
-    from sklearn.model_selection import StratifiedKFold
-
     labels = labels_of(rows)
+    if stratify not in ("label_center", "label"):
+        raise UserError(f"cv.stratify is {stratify!r}: use label_center or label")
     if over not in ("all", "train"):
         raise UserError(f"protocols over is {over!r}: use all or train")
     if not isinstance(folds, int) or folds < 0 or folds == 1:
@@ -72,10 +82,29 @@ def splits(
                 f"{folds}-fold cross-validation needs {folds} slides of each class, label {least[1]} has {least[0]}: "
                 "add slides, or lower protocols folds (0 for none)"
             )
-        splitter = StratifiedKFold(folds, shuffle=True, random_state=seeds.seed_of(seed, "folds") % 2**32)
-        for number, (train, test) in enumerate(splitter.split(y, y), start=1):
-            out[f"cv{number}"] = {"train": [names[i] for i in train], "test": [names[i] for i in test]}
+        about = {str(row["slide"]): row for row in rows}
+        members = [
+            Member(name, labels[name], *(str(about[name].get(key) or "") for key in ("center", "patient")))
+            for name in names
+        ]
+        for number, test in enumerate(_folds(members, folds, stratify, seed), start=1):
+            out[f"cv{number}"] = {"train": [name for name in names if name not in test], "test": sorted(test)}
     return out
+
+
+def _folds(members: Sequence[Member], folds: int, stratify: str, seed: int) -> list[set[str]]:
+    """Return the slides that each fold leaves out."""
+    if stratify == "label_center":
+        place = assign(members, folds, seed)
+        return [{slide for slide, fold in place.items() if fold == number} for number in range(folds)]
+    from sklearn.model_selection import StratifiedKFold
+
+    patients = [member.patient for member in members if member.patient]
+    if len(set(patients)) < len(patients):
+        raise UserError("cv.stratify is label, which does not keep a patient's slides together: use label_center")
+    y = np.array([member.label for member in members])
+    splitter = StratifiedKFold(folds, shuffle=True, random_state=seeds.seed_of(seed, "folds") % 2**32)
+    return [{members[i].slide for i in test} for _, test in splitter.split(y, y)]
 
 
 def rank_auc(labels: np.ndarray, scores: np.ndarray) -> np.ndarray:
