@@ -45,8 +45,9 @@ class Plan:
     def settings(self, name: str) -> dict[str, Any]:
         """A method's settings, with the device that it is to train on."""
         settings = dict(self.methods[name]["settings"])
-        if self.args.device and "training" in settings:
-            settings["training"] = settings["training"] | {"device": self.args.device}
+        section = names.KINDS[names.parse(name).kind].settings
+        if self.args.device and section != "baselines":
+            settings[section] = settings.get(section, {}) | {"device": self.args.device}
         return settings
 
 

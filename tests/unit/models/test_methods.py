@@ -21,6 +21,8 @@ from chowder.models import build, names
         ("chowder_r5", "chowder", 5, 1, 0, "CHOWDER R=5"),
         ("chowder_r5_j4", "chowder", 5, 4, 0, "CHOWDER R=5 J=4"),
         ("chowder_r300_s2", "chowder", 300, 1, 2, "CHOWDER R=300 (repeat 2)"),
+        ("abmil_gated", "abmil_gated", None, 1, 0, "ABMIL gated"),
+        ("clam_sb_s3", "clam_sb", None, 1, 3, "CLAM-SB (repeat 3)"),
         ("meanpool_s1", "meanpool", None, 1, 1, "MeanPool (repeat 1)"),
     ],
 )
@@ -37,7 +39,7 @@ def test_a_repeat_belongs_to_its_base():
 @pytest.mark.parametrize(
     "name",
     [
-        *("chowder", "chowder_r0", "chowder_r05", "chowder_r5_j1", "weldon_r5_j2", "meanpool_r5", "abmil", ""),
+        *("chowder", "chowder_r0", "chowder_r05", "chowder_r5_j1", "weldon_r5_j2", "meanpool_r5", "abmil_r5", ""),
         *("CHOWDER_r5", "chowder_r5_", "chowder_r5 ", "chowder_r٥", "chowder_r5_s0", "_base_r5", "chowder_r5\n"),
     ],
 )

@@ -17,10 +17,11 @@ class Kind:
     ----------
     title : name in figures and tables.
     estimator : ``"module:Class"``; a class with ``fit``, ``predict_proba``, ``instance_scores``, ``save``, ``load``.
-    settings : section of the config that holds its keyword arguments, ``"training"`` or ``"baselines"``.
+    settings : section of the config that holds its keyword arguments; ``"baselines"`` for those that are no ensemble.
     r : whether the name carries R, the number of top and of bottom instances.
     j : whether the name may carry J, the number of embeddings.
     unused : keys of its section that decide nothing: a change of them trains nothing.
+    lesion_score : what the score of a tile is, for the note under the table; "" where it depends on the config.
     """
 
     title: str
@@ -29,7 +30,11 @@ class Kind:
     r: bool = False
     j: bool = False
     unused: tuple[str, ...] = ()
+    lesion_score: str = ""
 
+
+AGGREGATORS = "chowder.models.aggregators"
+ATTENTION = "n x attention x the logit of the tile's own embedding"
 
 # A new aggregator is one line here and one class (docs/models.md).
 KINDS: dict[str, Kind] = {
@@ -37,4 +42,16 @@ KINDS: dict[str, Kind] = {
     "maxpool": Kind("MaxPool", "chowder.models.pooled:MaxPool", "baselines"),
     "weldon": Kind("WELDON", "chowder.models.estimators:Weldon", "training", r=True, unused=("hidden", "dropout")),
     "chowder": Kind("CHOWDER", "chowder.models.estimators:Chowder", "training", r=True, j=True),
+    # not in the paper
+    "abmil": Kind("ABMIL", f"{AGGREGATORS}:Abmil", "abmil", lesion_score=ATTENTION),
+    "abmil_gated": Kind("ABMIL gated", f"{AGGREGATORS}:AbmilGated", "abmil", lesion_score=ATTENTION),
+    "clam_sb": Kind("CLAM-SB", f"{AGGREGATORS}:ClamSb", "clam_sb", lesion_score=ATTENTION),
+    "dsmil": Kind("DSMIL", f"{AGGREGATORS}:Dsmil", "dsmil", lesion_score="the logit of the instance stream"),
+    "transmil": Kind(
+        "TransMIL",
+        f"{AGGREGATORS}:TransMil",
+        "transmil",
+        lesion_score="n x attention of the class token, which has no sign: read its FROC with care",
+    ),
+    "dtfd": Kind("DTFD-MIL", f"{AGGREGATORS}:Dtfd", "dtfd", lesion_score="the logit of the first tier's classifier"),
 }

@@ -40,7 +40,7 @@ class Method:
     @property
     def trained_as_ensemble(self) -> bool:
         """True for kinds trained by gradient descent with E members, False for the pooled baselines."""
-        return KINDS[self.kind].settings == "training"
+        return KINDS[self.kind].settings != "baselines"
 
 
 def _form(name: str) -> str:
@@ -54,7 +54,8 @@ def parse(name: str) -> Method:
     Errors: :class:`UserError` that lists the forms a name may have. Numbers have no leading zero and start at 1, so
     that one method has one name.
     """
-    match = re.fullmatch(r"([a-z]+)(?:_r([1-9]\d*))?(?:_j([1-9]\d*))?(?:_s([1-9]\d*))?", str(name), re.ASCII)
+    number = r"([1-9]\d*)"
+    match = re.fullmatch(rf"([a-z_]+?)(?:_r{number})?(?:_j{number})?(?:_s{number})?", str(name), re.ASCII)
     if match:
         kind, r, j, repeat = match.groups()
         known = KINDS.get(kind)

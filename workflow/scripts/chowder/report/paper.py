@@ -72,7 +72,8 @@ def parse(name: str) -> Method:
 
     A name of no known family is its own family, so that rows made elsewhere (a user's detections) can be listed.
     """
-    found = re.fullmatch(rf"({'|'.join(FAMILIES)})(?:_r(\d+))?(?:_j(\d+))?(?:_(\w+))?", name)
+    longest = sorted(FAMILIES, key=len, reverse=True)
+    found = re.fullmatch(rf"({'|'.join(longest)})(?:_r(\d+))?(?:_j(\d+))?(?:_(\w+))?", name)
     if not found:
         return Method(name)
     family, r, j, extra = found.groups()

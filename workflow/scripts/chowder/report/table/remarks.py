@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from chowder.models.names import tile_score
+from chowder.models.names import KINDS, tile_score
 from chowder.report import paper
 
 
@@ -33,4 +33,6 @@ def score_note(score: str, methods: Iterable[str]) -> str:
             parts.append(f"{label}: {meaning[tile_score(kind, score)]}")
     if kinds & {"meanpool", "maxpool"}:
         parts.append("pooled baselines: the logit of the tile's own features")
+    others = [kind for name, kind in KINDS.items() if name in kinds and kind.lesion_score]
+    parts += [f"{kind.title}: {kind.lesion_score}" for kind in others]
     return f"Lesion scores behind the FROC. {'; '.join(parts)}." if parts else ""
