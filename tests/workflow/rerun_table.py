@@ -324,6 +324,15 @@ CHANGES: list[Change] = [
         baselines__standardise=False,
         baselines__inner_cv=True,
     ),
+    *keys(
+        "aggregators that `methods` does not name",
+        NOTHING,
+        abmil__epochs=3,
+        clam_sb__k_sample=3,
+        dsmil__members=3,
+        transmil__heads=4,
+        dtfd__groups=2,
+    ),
     *keys("`cv`", SPLIT, cv__folds=3, cv__over="train", cv__stratify="label"),
     *keys(
         "`localisation`",

@@ -293,7 +293,7 @@ CAPTIONS = fingerprint.of_texts(sorted((WORKFLOW / "report").glob("*.rst")))
 
 def estimator_of(method):
     """The entry of a method's kind without its title, and the module that holds its class."""
-    entry = dataclasses.replace(kinds.KINDS[methods.parse(method).kind], title="", unused=(), lesion_score="")
+    entry = dataclasses.replace(kinds.KINDS[methods.parse(method).kind], title="", unused=(), lesion_score="", source="")
     return ((repr(entry), entry.estimator.partition(":")[0]),)
 
 

@@ -402,3 +402,9 @@ def test_the_lesion_score_behind_the_froc_is_named():
     raw = remarks.score_note("embedding", ["chowder_r5"])
     assert "CHOWDER: the mean embedding value" in raw and "WELDON" not in raw and "pooled" not in raw
     assert remarks.score_note("auto", ["someone_elses"]) == ""
+    others = remarks.score_note("auto", ["abmil_gated", "transmil_s2", "chowder_r5"])
+    assert "ABMIL gated: n x attention" in others and "TransMIL: n x attention of the class token" in others
+    assert remarks.not_the_papers(["chowder_r5", "abmil_gated", "dsmil_s1"]) == (
+        "Not in the paper: ABMIL gated (Ilse et al. 2018), DSMIL (Li et al. 2021)."
+    )
+    assert remarks.not_the_papers(["chowder_r5", "meanpool"]) == ""

@@ -22,6 +22,7 @@ class Kind:
     j : whether the name may carry J, the number of embeddings.
     unused : keys of its section that decide nothing: a change of them trains nothing.
     lesion_score : what the score of a tile is, for the note under the table; "" where it depends on the config.
+    source : authors and year of a method that is not in the paper.
     """
 
     title: str
@@ -31,6 +32,7 @@ class Kind:
     j: bool = False
     unused: tuple[str, ...] = ()
     lesion_score: str = ""
+    source: str = ""
 
 
 AGGREGATORS = "chowder.models.aggregators"
@@ -43,15 +45,30 @@ KINDS: dict[str, Kind] = {
     "weldon": Kind("WELDON", "chowder.models.estimators:Weldon", "training", r=True, unused=("hidden", "dropout")),
     "chowder": Kind("CHOWDER", "chowder.models.estimators:Chowder", "training", r=True, j=True),
     # not in the paper
-    "abmil": Kind("ABMIL", f"{AGGREGATORS}:Abmil", "abmil", lesion_score=ATTENTION),
-    "abmil_gated": Kind("ABMIL gated", f"{AGGREGATORS}:AbmilGated", "abmil", lesion_score=ATTENTION),
-    "clam_sb": Kind("CLAM-SB", f"{AGGREGATORS}:ClamSb", "clam_sb", lesion_score=ATTENTION),
-    "dsmil": Kind("DSMIL", f"{AGGREGATORS}:Dsmil", "dsmil", lesion_score="the logit of the instance stream"),
+    "abmil": Kind("ABMIL", f"{AGGREGATORS}:Abmil", "abmil", lesion_score=ATTENTION, source="Ilse et al. 2018"),
+    "abmil_gated": Kind(
+        "ABMIL gated", f"{AGGREGATORS}:AbmilGated", "abmil", lesion_score=ATTENTION, source="Ilse et al. 2018"
+    ),
+    "clam_sb": Kind("CLAM-SB", f"{AGGREGATORS}:ClamSb", "clam_sb", lesion_score=ATTENTION, source="Lu et al. 2021"),
+    "dsmil": Kind(
+        "DSMIL",
+        f"{AGGREGATORS}:Dsmil",
+        "dsmil",
+        lesion_score="the logit of the instance stream",
+        source="Li et al. 2021",
+    ),
     "transmil": Kind(
         "TransMIL",
         f"{AGGREGATORS}:TransMil",
         "transmil",
         lesion_score="n x attention of the class token, which has no sign: read its FROC with care",
+        source="Shao et al. 2021",
     ),
-    "dtfd": Kind("DTFD-MIL", f"{AGGREGATORS}:Dtfd", "dtfd", lesion_score="the logit of the first tier's classifier"),
+    "dtfd": Kind(
+        "DTFD-MIL",
+        f"{AGGREGATORS}:Dtfd",
+        "dtfd",
+        lesion_score="the logit of the first tier's classifier",
+        source="Zhang et al. 2022",
+    ),
 }

@@ -20,6 +20,13 @@ def undertrained(by_split: dict[str, list[int]], ensemble: int) -> list[str]:
     ]
 
 
+def not_the_papers(methods: Iterable[str]) -> str:
+    """Return the sentence that names the methods of the table that the paper does not have, with their sources."""
+    families = {paper.parse(name).family for name in methods}
+    found = [f"{kind.title} ({kind.source})" for name, kind in KINDS.items() if name in families and kind.source]
+    return f"Not in the paper: {', '.join(found)}." if found else ""
+
+
 def score_note(score: str, methods: Iterable[str]) -> str:
     """Return the sentence on the lesion scores that the FROC uses; ``score``: the config's localisation.score."""
     kinds = {paper.parse(name).family for name in methods}
