@@ -293,7 +293,8 @@ CAPTIONS = fingerprint.of_texts(sorted((WORKFLOW / "report").glob("*.rst")))
 
 def estimator_of(method):
     """The entry of a method's kind without its title, and the module that holds its class."""
-    entry = dataclasses.replace(kinds.KINDS[methods.parse(method).kind], title="", unused=(), lesion_score="", source="")
+    shown = dict.fromkeys(("title", "lesion_score", "source"), "")
+    entry = dataclasses.replace(kinds.KINDS[methods.parse(method).kind], unused=(), **shown)
     return ((repr(entry), entry.estimator.partition(":")[0]),)
 
 
