@@ -52,7 +52,7 @@ POOLED = plus(EVALUATED, train=1, localise=1, evaluate=1, measure=1)
 BIAS = plus(split_bias=1, figure_split_bias=1)
 SPLIT = plus(TRAINED, BIAS, splits=1)
 SAMPLED = plus(TRAINED, BIAS, tile_summary=1)
-EMBEDDED = plus(TRAINED, BIAS, embed=3, features_file=9, index_features=1)
+EMBEDDED = plus(TRAINED, BIAS, embed=3, index_features=1)
 TILED = plus(EMBEDDED, tiles=9, tile_summary=1)
 TISSUE = plus(TILED, LESIONS, tissue=9, figure_tissue=1)
 SIMULATED = plus(TISSUE, simulate=9)
@@ -212,12 +212,12 @@ CHANGES: list[Change] = [
     *keys("`seed`", plus(EVERYTHING, slides_table=0), seed=7),
     Change(
         "a slide more, anywhere in `slides.table`",
-        plus(ONE_SLIDE, TABULATED, simulate=1, features_file=1),
+        plus(ONE_SLIDE, TABULATED, simulate=1),
         edit=table(lambda text: text.replace("normal_003", NEW + "normal_003", 1)),
     ),
     Change(
         "a slide less",
-        plus(TABULATED, embed=1, features_file=3, index_features=1, figure_tissue=1),
+        plus(TABULATED, embed=1, index_features=1, figure_tissue=1),
         edit=table(lambda text: text.replace("tumor_002,1,train,centre_b,micro\n", "")),
     ),
     Change(
@@ -227,7 +227,7 @@ CHANGES: list[Change] = [
             lambda text: text.replace("normal_003,0,train,centre_a,negative", "normal_003,1,train,centre_a,negative")
         ),
     ),
-    Change("a slide's file replaced", plus(ONE_SLIDE, features_file=4), edit=another_image),
+    Change("a slide's file replaced", ONE_SLIDE, edit=another_image),
     *keys(
         "`slides.image`, `slides.annotation`: patterns of file names",
         TABULATED,
@@ -236,7 +236,7 @@ CHANGES: list[Change] = [
     ),
     *keys(
         "`slides.table`: other slides",
-        plus(EVERYTHING, lesions=24, embed=17, **dict.fromkeys(("simulate", "tissue", "tiles", "features_file"), 54)),
+        plus(EVERYTHING, lesions=24, embed=17, **dict.fromkeys(("simulate", "tissue", "tiles"), 54)),
         slides__table="config/demo.csv",
     ),
     *keys(

@@ -31,7 +31,7 @@ def test_dry_run_works_offline_and_plans_the_whole_chain(fresh):
     jobs = planned(snakemake(fresh, "-n", "--cores", "1").stdout)
     slides = len((fresh / "config/demo.csv").read_text().splitlines()) - 1
     methods = len(yaml.safe_load((fresh / "config/config.yaml").read_text())["methods"])
-    assert jobs["simulate"] == jobs["tissue"] == jobs["tiles"] == jobs["features_file"] == slides >= 40
+    assert jobs["simulate"] == jobs["tissue"] == jobs["tiles"] == slides >= 40
     assert jobs["train"] == jobs["localise"] == jobs["evaluate"] == methods
     assert jobs["measure"] == methods
     assert jobs["tests_table"] == jobs["metrics_table"] == jobs["benchmark_table"] == jobs["report_html"] == 1
@@ -345,7 +345,7 @@ def test_the_real_pixel_slides_run_through_the_same_rules(fresh):
 
 def test_camelyon16_plans_all_slides_from_download_to_table(fresh):
     jobs = planned(snakemake(fresh, "-n", "--configfile", "config/camelyon16.yaml").stdout)
-    assert jobs["fetch_slide"] == jobs["tissue"] == jobs["tiles"] == jobs["features_file"] == 399
+    assert jobs["fetch_slide"] == jobs["tissue"] == jobs["tiles"] == 399
     assert jobs["fetch_source"] == 2
     assert jobs["lesions"] == 128, "129 test slides less test_114"
     assert jobs["fetch_annotation"] == 48

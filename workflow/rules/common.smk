@@ -209,7 +209,6 @@ checked(preflight.folds, config["cv"]["folds"], config["cv"]["over"], SLIDES.val
 FOLDS = [f"cv{fold + 1}" for fold in range(config["cv"]["folds"])]
 SPLITS = (["competition"] if TEST else []) + FOLDS
 SHARDS = shards_of_encoders()
-SHARD_OF = {name: shards.of_slides(plan) for name, plan in SHARDS.items()}
 LEARNT = [m for m in METHODS if methods.parse(m).trained_as_ensemble]
 DRAWN = config["figures"]["heatmaps"] if TEST else []
 
@@ -343,12 +342,6 @@ def all_methods():
 def shard(wildcards):
     """The slides of the job's shard."""
     return SHARDS[wildcards.encoder][wildcards.shard]
-
-
-def manifest_of(wildcards):
-    """The manifest of the shard that the job's slide is embedded in."""
-    name = SHARD_OF[wildcards.encoder][wildcards.slide]
-    return f"{RESULTS}/features/{wildcards.encoder}/shards/{name}.json"
 
 
 def embedding_settings(wildcards):

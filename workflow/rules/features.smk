@@ -44,48 +44,28 @@ rule embed:
         " > {log:q} 2>&1"
 
 
-rule features_file:
-    """The feature file of one slide: a checked copy of the one that its shard made."""
-    input:
-        shard=manifest_of,
-    output:
-        f"{RESULTS}/features/{{encoder}}/{{slide}}.h5",
-    log:
-        f"{LOGS}/features_file/{{encoder}}/{{slide}}.log",
-    resources:
-        mem_mb=200,
-        runtime=5,
-    params:
-        **code("features_file"),
-    shell:
-        "python {params.program:q}"
-        " --shard {input.shard:q}"
-        " --slide {wildcards.slide}"
-        " --output {output:q}"
-        " > {log:q} 2>&1"
-
-
 rule index_features:
-    """The one file that training depends on: each slide's feature file, tile count and checksum."""
+    """Feature file of every slide, out of the store, and their index: the one file that training depends on."""
     input:
-        features=expand(f"{RESULTS}/features/{{{{encoder}}}}/{{slide}}.h5", slide=SLIDES),
         shards=lambda wildcards: [
             f"{RESULTS}/features/{wildcards.encoder}/shards/{name}.json" for name in SHARDS[wildcards.encoder]
         ],
     output:
-        f"{RESULTS}/features/{{encoder}}/index.json",
+        index=f"{RESULTS}/features/{{encoder}}/index.json",
+        features=expand(f"{RESULTS}/features/{{{{encoder}}}}/{{slide}}.h5", slide=SLIDES),
     log:
         f"{LOGS}/index_features/{{encoder}}.log",
     resources:
         mem_mb=500,
-        runtime=30,
+        runtime=60,
     params:
         **code("index_features"),
         encoder=lambda wildcards: ENCODERS[wildcards.encoder],
+        slides=list(SLIDES),
     shell:
         "python {params.program:q}"
         " --encoder {params.encoder:q}"
-        " --features {input.features:q}"
         " --shards {input.shards:q}"
-        " --output {output:q}"
+        " --slides {params.slides:q}"
+        " --output {output.index:q}"
         " > {log:q} 2>&1"

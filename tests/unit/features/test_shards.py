@@ -59,10 +59,15 @@ def test_planning_again_during_a_run_gives_the_same_shards(size, before, missing
     assert shards.plan(SLIDES, size, now) == planned
 
 
+def test_shards_of_several_encoders_become_one_plan():
+    first, second = {"s0": ["s0", "s1"], "s2": ["s2"]}, {"s1": ["s1", "s2"], "s2": ["s3"], "s4": ["s4"]}
+    assert shards.together([first, second]) == {"s0": ["s0", "s1"], "s2": ["s2"], "s4": ["s4"]}
+    assert shards.together([]) == {}
+
+
 def test_manifests_are_read_and_other_files_ignored(tmp_path):
     (tmp_path / "a.json").write_text('{"encoder": "e", "slides": {"s1": {"file": "x"}, "s0": {"file": "y"}}}')
     (tmp_path / "b.json").write_text('{"encoder"')
     (tmp_path / "c.json").write_text("[1]")
     assert shards.made(tmp_path) == {"a": ["s1", "s0"]}
     assert shards.made(tmp_path / "nowhere") == {}
-    assert shards.of_slides({"a": ["s1", "s0"]}) == {"s1": "a", "s0": "a"}

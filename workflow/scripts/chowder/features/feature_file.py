@@ -74,22 +74,18 @@ def attributes(path: str | os.PathLike) -> dict:
 
 
 def index(
-    files: Iterable[str | os.PathLike], root: str | os.PathLike, embedded: dict[str, str] | None = None
+    files: Iterable[str | os.PathLike], root: str | os.PathLike, known: dict[str, str] | None = None
 ) -> tuple[dict, list[str]]:
     """Return the index of an encoder's feature files, paths relative to ``root``, and warnings.
 
-    ``embedded``: sha256 by slide, as the embedding wrote it down; a file that differs is refused. Each entry holds the
-    file's ``sha256`` and the ``digest`` of its arrays (:func:`integrity.digest`), which every reading compares.
+    ``known``: sha256 by slide, where the caller has just checked them. Each entry holds the file's ``sha256`` and the
+    ``digest`` of its arrays (:func:`integrity.digest`), which every reading compares.
 
     Raises UserError when files were made with other weights, tiles or colours than the first (never train on a
-    mixture), and when one was changed after embedding or holds NaN or infinity.
+    mixture), and when one holds NaN or infinity.
     """
     entries, warnings, first = [], [], None
     paths = sorted(map(Path, files), key=lambda path: path.stem)
-    totals = {path: sha256(path) if path.is_file() else "" for path in paths}
-    if embedded is not None:
-        changed = [path for path in paths if embedded.get(path.stem) != totals[path]]
-        integrity.raise_all([integrity.Damaged(path, "was changed after its slide was embedded") for path in changed])
     for path in paths:
         found = attributes(path)
         first = first or (path, found)
@@ -112,7 +108,7 @@ def index(
                 "slide": path.stem,
                 "file": Path(os.path.relpath(path, root)).as_posix(),
                 "tiles": int(found["tiles"]),
-                "sha256": totals[path],
+                "sha256": known[path.stem] if known else sha256(path),
                 "digest": integrity.digest(features, coords),
             }
         )

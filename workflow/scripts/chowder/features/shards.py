@@ -58,8 +58,3 @@ def together(plans: Iterable[Mapping[str, Sequence[str]]]) -> dict[str, list[str
                 found[name] = list(group)
                 taken.update(group)
     return found
-
-
-def of_slides(shards: Mapping[str, Iterable[str]]) -> dict[str, str]:
-    """Return the name of the shard of every slide."""
-    return {slide: name for name, group in shards.items() for slide in group}
