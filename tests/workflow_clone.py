@@ -26,24 +26,27 @@ def clone(target: Path) -> Path:
     return target
 
 
-def snakemake(folder: Path, *arguments: str, check: bool = True) -> subprocess.CompletedProcess:
-    """Run the environment's snakemake in ``folder`` without a network; stderr comes with stdout."""
+def begin(folder: Path, *arguments: str) -> subprocess.Popen:
+    """Start the environment's snakemake in ``folder`` without a network; stderr comes with stdout."""
     environment = {k: v for k, v in os.environ.items() if not k.startswith(("SNAKEMAKE", "OMP_", "MKL_"))}
     environment |= {"http_proxy": "http://127.0.0.1:9", "https_proxy": "http://127.0.0.1:9", "no_proxy": "127.0.0.1"}
-    result = subprocess.run(
+    return subprocess.Popen(
         [sys.executable, "-m", "snakemake", *arguments],
         cwd=folder,
         env=environment,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
-        check=False,
     )
-    if check and result.returncode:
-        raise AssertionError(
-            f"snakemake {' '.join(arguments)} ended with {result.returncode}:\n{result.stdout[-6000:]}"
-        )
-    return result
+
+
+def snakemake(folder: Path, *arguments: str, check: bool = True) -> subprocess.CompletedProcess:
+    """Run it to its end."""
+    running = begin(folder, *arguments)
+    output, _ = running.communicate()
+    if check and running.returncode:
+        raise AssertionError(f"snakemake {' '.join(arguments)} ended with {running.returncode}:\n{output[-6000:]}")
+    return subprocess.CompletedProcess(running.args, running.returncode, output)
 
 
 def planned(output: str) -> dict[str, int]:

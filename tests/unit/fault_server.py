@@ -70,7 +70,9 @@ class FaultServer(ThreadingHTTPServer):
         self.root = root
         self.faults: dict[str, list[Fault]] = {}
         self.always: dict[str, Fault] = {}
-        self.log: list[Request] = []
+        self.log: list[Request] = []  # of GET
+        self.heads: list[str] = []
+        self.tells_sizes = True
         self.etags = True
         self.ranges = True
         self.modified = ""  # Last-Modified of every file, none when empty
@@ -115,6 +117,14 @@ class _Handler(BaseHTTPRequestHandler):
 
     def log_message(self, *args) -> None:
         pass
+
+    def do_HEAD(self) -> None:
+        path = self.path.partition("?")[0]
+        content = self.server.content(path)
+        self.server.heads.append(path)
+        self.send_response(200 if content is not None and self.server.tells_sizes else 404)
+        self.send_header("Content-Length", str(len(content or b"")))
+        self.end_headers()
 
     def do_GET(self) -> None:
         path = self.path.partition("?")[0]

@@ -105,7 +105,13 @@ def test_folds_need_a_slide_of_each_class():
 def test_camelyon16_tables_hold_its_slides_only():
     known = [row.slide for row in cohort.read(preflight.shipped(ROOT), "images/{slide}.tif", "annotations/{slide}.xml")]
     assert len(known) == 399
-    preflight.camelyon16(known, known, "t.csv")
+    rows = [Row(name, 0, "test" if name.startswith("test") else "train") for name in known]
+    preflight.camelyon16(rows, known, "t.csv")
+    preflight.camelyon16([Row(name, 0) for name in known], known, "t.csv")
+    with pytest.raises(UserError, match=r"^t.csv: slide normal_001: is a train slide, the table says test: "):
+        preflight.camelyon16([Row("normal_001", 0, "test")], known, "t.csv")
+    with pytest.raises(UserError, match=r"^t.csv: slide test_001: is a test slide, the table says train: "):
+        preflight.camelyon16([Row("test_001", 0, "train")], known, "t.csv")
     for name, hint in (
         ("normal_086", "normal_0"),
         ("test_049", "test_"),
@@ -113,7 +119,7 @@ def test_camelyon16_tables_hold_its_slides_only():
         ("Tumor_001", "tumor_001?"),
     ):
         with pytest.raises(UserError, match=rf"^t.csv: slide {name}: Camelyon-16 has no such slide: ") as error:
-            preflight.camelyon16(["normal_001", name], known, "t.csv")
+            preflight.camelyon16([Row("normal_001", 0), Row(name, 0)], known, "t.csv")
         assert hint in str(error.value)
 
 

@@ -264,6 +264,7 @@ CHANGES: list[Change] = [
         NOTHING,
         download__base_url="/tmp/mirror",
         download__retries=3,
+        download__patience_min=5,
         download__timeout_s=5,
         download__checksums_sha256="0" * 64,
         download__reference_sha256="0" * 64,

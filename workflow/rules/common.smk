@@ -375,10 +375,10 @@ if SOURCE == "camelyon16":
     checked(preflight.address, BASE_URL)
     if preflight.shipped(WORKFLOW.parent):
         known = checked(cohort.read, preflight.shipped(WORKFLOW.parent), "{slide}", "")
-        checked(preflight.camelyon16, SLIDES, [row.slide for row in known], TABLE)
+        checked(preflight.camelyon16, SLIDES.values(), [row.slide for row in known], TABLE)
 DOWNLOAD = {  # where a file comes from does not matter when its checksum is pinned
     "base": untracked(BASE_URL) if config["download"]["checksums_sha256"] else (lambda wildcards: BASE_URL),
-    "settings": untracked(json.dumps(chosen("download.retries", "download.timeout_s"))),
+    "settings": untracked(json.dumps(chosen("download.retries", "download.patience_min", "download.timeout_s"))),
 }
 
 
@@ -393,20 +393,25 @@ def fetch_order():
     return sorted(next(iter(SHARDS.values())).values(), key=begun.isdisjoint)
 
 
-FETCH_ORDER = fetch_order() if STREAMING else []
+FETCH_ORDER = fetch_order() if SOURCE == "camelyon16" else []
 FETCH_PRIORITY = {slide: rank for rank, slide in enumerate(reversed([s for group in FETCH_ORDER for s in group]), 1)}
 
 
 @functools.cache
-def plan_places():
-    """Tell the fetches of this run which slides share ``slides.at_once`` places: those that one of its jobs reads.
+def plan_fetches():
+    """Tell the fetches of this run which slides its jobs read, and how many may be on the disk at a time.
 
-    A slide of a figure stays until the figure is drawn, so that it needs no place.
+    In streaming mode a slide of a figure stays until the figure is drawn, so that it needs no place.
     """
-    paths = {path for job in workflow.dag.needrun_jobs(exclude_finished=False) for path in job.input}
-    read = {slide for slide in SLIDES if image(slide) in paths}.difference(DRAWN)
-    groups = [tuple(slide for slide in group if slide in read) for group in FETCH_ORDER]
-    plan = places.Plan(config["slides"]["at_once"], tuple(filter(None, groups)), workflow.execution_settings.keep_going)
+    jobs = list(workflow.dag.needrun_jobs(exclude_finished=False))
+    paths = {path for job in jobs for path in job.input}
+    drawn = {path for job in jobs if not set(FIGURES).isdisjoint(job.output) for path in job.input}
+    read = [[slide for slide in group if image(slide) in paths] for group in FETCH_ORDER]
+    staying = [slide for group in read for slide in group if STREAMING and image(slide) in drawn]
+    groups = [tuple(slide for slide in group if slide not in staying) for group in read]
+    at_once = config["slides"]["at_once"] if STREAMING else len(SLIDES)
+    going_on = workflow.execution_settings.keep_going
+    plan = places.Plan(at_once, tuple(filter(None, groups)), going_on, tuple(staying))
     places.write_plan(f"{RESULTS}/slides", plan)
 
 
@@ -415,10 +420,8 @@ def take_place(wildcards, threads):
 
     The first fetch of a run writes the plan. (Not ``onstart``: that of a module is not called.)
     """
-    if not STREAMING:
-        return ""
     if workflow.is_main_process and not workflow.dryrun and getattr(workflow, "scheduler", None):
-        plan_places()
+        plan_fetches()
     return f"--places --caller {os.getpid()}" if workflow.local_exec else "--places"
 
 

@@ -66,6 +66,7 @@ if SOURCE == "camelyon16":
             f"{LOGS}/fetch_source/{{file}}.log",
         wildcard_constraints:
             file=r"checksums\.md5|reference\.csv",
+        retries: 2  # what a new job can mend: the program was killed
         resources:
             mem_mb=200,
             runtime=30,
@@ -108,6 +109,7 @@ if SOURCE == "camelyon16":
         """One slide from the bucket or a mirror: continued where it stopped, verified, named only when whole."""
         input:
             md5=ancient(f"{RESULTS}/source/checksums.md5"),
+            checked=ancient(f"{RESULTS}/source/reference.checked"),
         output:
             streamed(f"{RESULTS}/slides/{{slide}}.tif"),
         log:
@@ -115,6 +117,7 @@ if SOURCE == "camelyon16":
         benchmark:
             f"{TIMES}/fetch_slide/{{slide}}.tsv"
         priority: lambda wildcards: FETCH_PRIORITY.get(wildcards.slide, 0)
+        retries: 2  # what a new job can mend: the program was killed
         threads: 0  # no core is taken from computing: a fetch waits, for the network or for a place
         resources:
             mem_mb=300,
@@ -123,12 +126,14 @@ if SOURCE == "camelyon16":
         params:
             **program("fetch"),
             **DOWNLOAD,
+            key=lambda wildcards, threads: SLIDES[wildcards.slide].image,
             place=take_place,
         shell:
             "python {params.program:q}"
             " --base {params.base:q}"
             " --slide {wildcards.slide}"
             " --kind image"
+            " --key {params.key:q}"
             " --md5-list {input.md5:q}"
             " --settings {params.settings:q}"
             " {params.place}"
@@ -143,6 +148,7 @@ if SOURCE == "camelyon16":
             f"{RESULTS}/annotations/{{slide}}.xml",
         log:
             f"{LOGS}/fetch_annotation/{{slide}}.log",
+        retries: 2  # what a new job can mend: the program was killed
         resources:
             mem_mb=300,
             runtime=30,
@@ -150,11 +156,13 @@ if SOURCE == "camelyon16":
         params:
             **program("fetch"),
             **DOWNLOAD,
+            key=lambda wildcards, threads: SLIDES[wildcards.slide].annotation,
         shell:
             "python {params.program:q}"
             " --base {params.base:q}"
             " --slide {wildcards.slide}"
             " --kind annotation"
+            " --key {params.key:q}"
             " --md5-list {input.md5:q}"
             " --settings {params.settings:q}"
             " --output {output:q}"

@@ -27,6 +27,8 @@ def main(argv: list[str] | None = None) -> None:
         line = f"{agreed} of {len(table)} slides of {args.table} agree with {args.reference}"
         if agreed < len(table):
             line += f"; it does not cover the other {len(table) - agreed}"
+        if others := camelyon16.left_out(table, reference):
+            line += f"; of its {len(reference.slides)} slides the table leaves out {len(others)} ({others[0]} ...)"
         print(line, file=sys.stderr)
         write_text(args.output, line + "\n")
     elif args.facts:

@@ -14,6 +14,7 @@ from chowder.data import camelyon16
 from chowder.data.camelyon16 import (
     candidates,
     check_table,
+    left_out,
     md5_of,
     read_md5_list,
     read_reference,
@@ -211,6 +212,15 @@ def test_a_disagreement_names_the_slide(tmp_path, table, key, value, slide, says
     with pytest.raises(UserError, match=says) as error:
         check_table(table, read_reference(write(tmp_path / "a.csv", text)))
     assert "\n" not in str(error.value) and "more" not in str(error.value)
+
+
+def test_a_split_that_is_not_the_names_is_named(tmp_path, table):
+    full = read_reference(write(tmp_path / "a.csv", full_form(table)))
+    moved = [row | {"split": "test"} if row["slide"] == "tumor_007" else row for row in table]
+    with pytest.raises(UserError, match="tumor_007 has split test but is a train slide"):
+        check_table(moved, full)
+    assert check_table([row | {"split": ""} for row in table], full) == 399
+    assert left_out(table[1:], full) == ["normal_001"] and left_out(table, full) == []
 
 
 def test_many_disagreements_name_the_first_and_count_the_rest(tmp_path, table):

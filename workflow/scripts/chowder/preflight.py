@@ -112,12 +112,16 @@ def folds(number: int, over: str, rows: Iterable[Row], stratify: str = "label_ce
             )
 
 
-def camelyon16(names: Iterable[str], known: Collection[str], table: str | os.PathLike) -> None:
-    """Check that Camelyon-16 has every slide of a table; labels are compared with the organisers' own reference later.
+def camelyon16(rows: Iterable[Row], known: Collection[str], table: str | os.PathLike) -> None:
+    """Check that Camelyon-16 has every slide of a table, and in that split (or none is given).
 
-    Raises :class:`UserError` for the first slide that it does not have.
+    Labels, classes and centres are compared with the organisers' own reference before the first slide is fetched.
+    Raises :class:`UserError` for the first slide that is wrong.
     """
-    for name in names:
+    for row in rows:
+        name, split = row.slide, "test" if row.slide.startswith("test_") else "train"
+        if name in known and row.split not in ("", split):
+            raise UserError(f"{table}: slide {name}: is a {split} slide, the table says {row.split}: correct the split")
         if name not in known:
             near = difflib.get_close_matches(name, known, n=1)
             hint = f"did you mean {near[0]}?" if near else "use names such as normal_001, tumor_001, test_001"

@@ -22,6 +22,7 @@ MINI = (
     "tumor_091", "tumor_075", "tumor_082", "tumor_084", "normal_108", "normal_042", "normal_004", "normal_150",
 )  # fmt: skip
 SERIES = {"normal": (160, {86}), "tumor": (111, set()), "test": (130, {49})}  # how many, numbers that do not exist
+MEAN_BYTES = (700 << 30) // 399  # of a slide, roughly
 # Where mirrors keep a slide's files: the public bucket (flat), GigaDB 100439 and old copies (folders, mixed case).
 LAYOUTS: dict[str, tuple[str, ...]] = {
     "image": (
@@ -192,7 +193,7 @@ def read_reference(path: str | os.PathLike) -> Reference:
 
 
 def check_table(table: Sequence[Mapping[str, str]], reference: Reference) -> int:
-    """How many slides of ``table`` agree with the reference on label, class and centre.
+    """How many slides of ``table`` agree with the reference on label, class and centre, and on the split of their name.
 
     A value that either side leaves open (the class of a training slide, the centre in the old form) is not compared.
     Raises UserError naming the first slides that disagree, or that the reference should hold and does not.
@@ -202,6 +203,10 @@ def check_table(table: Sequence[Mapping[str, str]], reference: Reference) -> int
     for row in table:
         slide = row["slide"]
         said = reference.slides.get(slide)
+        split = "test" if slide.startswith("test_") else "train"
+        if row["split"].lower().removesuffix("ing") not in ("", split):
+            wrong.append(f"{slide} has split {row['split']} but is a {split} slide")
+            continue
         if said is None:
             if reference.complete or slide.startswith("test_"):
                 wrong.append(f"{slide} is not in the reference")
@@ -222,6 +227,11 @@ def check_table(table: Sequence[Mapping[str, str]], reference: Reference) -> int
 
 
 # The table --------------------------------------------------------------------------
+
+
+def left_out(table: Sequence[Mapping[str, str]], reference: Reference) -> list[str]:
+    """Return the slides that the reference holds and the table does not."""
+    return sorted(set(reference.slides) - {row["slide"] for row in table})
 
 
 def make_table(facts: Iterable[Mapping[str, str]], only: Sequence[str] | None = None) -> list[dict[str, str]]:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
 import os
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 
 from chowder.data.download.partial import tell
+from chowder.files import UserError, write_text
 
 QUIET_S = 60.0  # Snakemake starts the next job seconds after one has ended; so long without any means that none comes
 
@@ -34,6 +38,27 @@ def leave_with(pid: int, every_s: float = 1.0) -> None:
         os._exit(1)
 
     threading.Thread(target=look, daemon=True).start()
+
+
+@contextlib.contextmanager
+def refused_once(output: Path, pid: int | None) -> Iterator[None]:
+    """Let a fetch that failed for good fail at once when the same Snakemake starts it again.
+
+    A new job may mend a process that was killed; it can't mend a missing file, a wrong checksum or an outage that was
+    waited out. ``pid`` None: nothing is remembered.
+    """
+    note = output.with_name(f".{output.name}.refused")
+    with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
+        before = json.loads(note.read_text(encoding="utf-8"))
+        if pid is not None and before["caller"] == pid:
+            raise UserError(str(before["message"]))
+    try:
+        yield
+    except UserError as error:
+        if pid is not None:
+            write_text(note, json.dumps({"caller": pid, "message": str(error)}) + "\n")
+        raise
+    note.unlink(missing_ok=True)
 
 
 def busy(pid: int) -> int:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import random
 import re
 import shutil
 import time
@@ -20,6 +19,7 @@ from typing import Any
 from urllib.parse import unquote
 
 from chowder.data.download.partial import CHUNK, Meter, Part, Sums, human, shown, tell
+from chowder.data.download.patience import ADVANCE, Patience
 from chowder.data.download.transfer import Absent, Again, Settings, check_disk, try_once
 from chowder.files import UserError, atomic
 
@@ -196,24 +196,19 @@ def _looks_like_a_page(part: Part) -> str:
 
 
 def _transfer(session, url: str, part: Part, destination: Path, settings: Settings, counts: dict[str, int]) -> None:
-    """Try until the part is complete. The count of failures starts again with every further MiB, so it is bounded."""
-    failures, high = 0, part.size
+    """Try until the part is complete, or :class:`Patience` is at its end."""
+
+    def kept() -> str:
+        return f"{human(part.size)} are kept in {part.path.name}"
+
+    patience, high = Patience(url, destination.name, settings, kept), part.size
     while True:
         try:
             counts["requests"] += 1
             try_once(session, url, part, destination, settings)
             return
         except Again as again:
-            if part.size >= high + (1 << 20):
-                failures, high = 0, part.size
-            failures += 1
-            if failures > settings.retries:
-                kept = f"; {human(part.size)} are kept in {part.path.name}" if part.size else ""
-                raise UserError(
-                    f"{shown(url)}: {again}, after {failures} tries{kept}: check the network, then run again to go on"
-                ) from None
-            wait = min(settings.backoff_s * 2 ** (failures - 1), settings.backoff_max_s) * random.uniform(0.5, 1.0)
-            wait = min(max(wait, again.wait or 0.0), settings.backoff_max_s)
-            plan = f"retry {failures} of {settings.retries} in {wait:.1f} s"
-            tell(f"{destination.name}: {again}; {plan}, {human(part.size)} kept")
-            time.sleep(wait)
+            if part.size >= high + ADVANCE:
+                patience.forget()
+                high = part.size
+            patience.wait(again)

@@ -34,11 +34,13 @@ class Plan:
     groups : slides that must be on the disk together (those that one job embeds), in the order of fetching. A slide is
         in one group. Only slides that a job of this run reads: others, left by an earlier run, hold no place.
     keep_going : whether the run goes on after a failed job.
+    staying : slides that are fetched and not deleted before the run's end (figures show them). They need no place.
     """
 
     at_once: int
     groups: tuple[tuple[str, ...], ...]
     keep_going: bool = False
+    staying: tuple[str, ...] = ()
 
     @property
     def order(self) -> dict[str, int]:
@@ -48,7 +50,8 @@ class Plan:
 
 def write_plan(folder: str | os.PathLike, plan: Plan) -> None:
     """Write ``plan`` for the fetches of a run into the ``folder`` of the slides."""
-    Path(folder, FOLDER, "lost.json").unlink(missing_ok=True)
+    for name in ("lost.json", "room.json"):  # what the fetches of an earlier run found
+        Path(folder, FOLDER, name).unlink(missing_ok=True)
     write_text(Path(folder, FOLDER, "plan.json"), json.dumps(asdict(plan)) + "\n")
 
 
@@ -57,7 +60,8 @@ def read_plan(folder: str | os.PathLike) -> Plan:
     path = Path(folder, FOLDER, "plan.json")
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
-        return Plan(values["at_once"], tuple(map(tuple, values["groups"])), values["keep_going"])
+        groups = tuple(map(tuple, values["groups"]))
+        return Plan(values["at_once"], groups, values["keep_going"], tuple(values["staying"]))
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise UserError(f"{path}: no plan of this run ({error!r}): delete it and run again") from None
 
@@ -136,7 +140,8 @@ def _lock(handle, how: int) -> bool:
 
 
 @contextlib.contextmanager
-def _alone(places: Path) -> Iterator[None]:
+def alone(places: Path) -> Iterator[None]:
+    """Keep the other fetches of the run out of what is done with the files in ``places``."""
     with (places / "lock").open("a") as handle:
         _lock(handle, fcntl.LOCK_EX)
         yield
@@ -215,7 +220,7 @@ def place(
     try:
         told = False
         while True:
-            with _alone(places):
+            with alone(places):
                 others, lost = _others(places, slide), _lost(places)
                 held = on_disk(folder, plan.order) | {name for name, word in others.items() if word == HELD}
                 waiting = [slide, *(name for name, word in others.items() if word == WAITING)]
@@ -231,12 +236,12 @@ def place(
             sleep(1.0)
         yield
     finally:
-        with _alone(places):
+        with alone(places):
             ticket.close(remove=True)
 
 
 def _own(places: Path, slide: str) -> _Ticket:
-    with _alone(places):
+    with alone(places):
         ticket = _Ticket(places / f"{slide}.ticket")
         if ticket.mine:
             ticket.write(WAITING)

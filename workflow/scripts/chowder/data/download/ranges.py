@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import random
 import re
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from chowder.data.download.partial import shown, tell
+from chowder.data.download.partial import shown
+from chowder.data.download.patience import ADVANCE, Patience
 from chowder.data.download.transfer import Again, Settings, _answer, _body
 from chowder.files import UserError
-
-ADVANCE = 1 << 20  # so many new bytes make earlier failures forgotten
 
 
 class Changed(Exception):
@@ -43,7 +40,7 @@ class Remote:
         self.session, self.url, self.name, self.settings = session, url, name, settings
         self.version = version
         self.moved = self.requests = 0
-        self._forget()
+        self._new, self._patience = 0, Patience(url, name, settings)
 
     def read(self, start: int, size: int) -> bytes:
         """Return ``size`` bytes from ``start``, fewer only where the file ends.
@@ -66,7 +63,7 @@ class Remote:
                     self._advance(len(chunk))
                     yield chunk
             except Again as again:
-                self._wait(again)
+                self._patience.wait(again)
 
     def _once(self, start: int, end: int) -> Iterator[bytes]:
         """One request for the bytes [start, end)."""
@@ -121,29 +118,9 @@ class Remote:
         self.version = now
         return last + 1
 
-    def _forget(self) -> None:
-        self._failures, self._new, self._since = 0, 0, time.monotonic()
-
     def _advance(self, count: int) -> None:
         self.moved += count
         self._new += count
         if self._new >= ADVANCE:
-            self._forget()
-
-    def _wait(self, again: Again) -> None:
-        """Wait as ``transfer.Settings`` says before the next try, or give up."""
-        settings = self.settings
-        self._failures += 1
-        left = getattr(settings, "patience_min", 0.0) * 60 - (time.monotonic() - self._since)
-        if self._failures > settings.retries and left <= 0:
-            raise UserError(
-                f"{shown(self.url)}: {again}, after {self._failures} tries; what came is kept: check the network, "
-                "then run again to go on"
-            ) from None
-        wait = min(settings.backoff_s * 2 ** min(self._failures - 1, 30), settings.backoff_max_s)
-        wait = min(max(wait * random.uniform(0.5, 1.0), again.wait or 0.0), settings.backoff_max_s)
-        plan = f"retry {self._failures} of {settings.retries}"
-        if self._failures > settings.retries:
-            plan = f"retry {self._failures}, for {left / 60:.3g} more minutes,"
-        tell(f"{self.name}: {again}; {plan} in {wait:.1f} s")
-        time.sleep(wait)
+            self._new = 0
+            self._patience.forget()

@@ -26,11 +26,13 @@ ABSENT = {401, 403, 404, 410}  # S3 answers 403 for a missing key where listing 
 class Settings:
     """How patient a transfer is. Times in seconds, rates in bytes a second.
 
-    ``retries`` counts tries in a row that bring less than 1 MiB of new bytes, so that a long file over a bad line gets
-    as many as it needs and a dead line ends soon. ``local`` is ``symlink``, ``hardlink`` or ``copy``.
+    A transfer is given up after ``retries`` tries in a row that bring less than 1 MiB of new bytes, but not before
+    ``patience_min`` minutes have gone without it: a long file over a bad line gets as many as it needs, and an outage
+    is waited out. ``local`` is ``symlink``, ``hardlink`` or ``copy``.
     """
 
     retries: int = 8
+    patience_min: float = 0.0
     timeout_s: float = 60.0
     backoff_s: float = 1.0
     backoff_max_s: float = 60.0
@@ -44,8 +46,8 @@ class Settings:
         settings = cls(**{f.name: values[f.name] for f in fields(cls) if f.name in values} if values else {})
         if settings.local not in ("symlink", "hardlink", "copy"):
             raise UserError(f"local: {settings.local!r} is not known: use symlink, hardlink or copy")
-        if settings.retries < 0 or settings.timeout_s <= 0:
-            raise UserError("retries must be 0 or more and timeout_s above 0")
+        if settings.retries < 0 or settings.patience_min < 0 or settings.timeout_s <= 0:
+            raise UserError("retries and patience_min must be 0 or more and timeout_s above 0")
         return settings
 
 
