@@ -14,7 +14,7 @@ from __future__ import annotations
 import functools
 import math
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
@@ -23,18 +23,18 @@ import numpy as np
 from chowder.files import UserError
 from chowder.slides.describe import aligned_start, describe_open, first_line, open_slide
 from chowder.slides.grid import grid as lay
+from chowder.slides.resampling import reduced, resized, single, with_fourth
 from chowder.slides.stored import Stored, tiff_directories
 from chowder.slides.stored_level import StoredLevel, decoder
 
 if TYPE_CHECKING:
     from chowder.slides.grid import Grid
 
-Read = Callable[[int, int, int, int], np.ndarray]  # left, top, width, height in px of a level to RGB
 os.environ.setdefault("VIPS_CONCURRENCY", "1")  # one reader is one thread; the caller decides how many readers
 MAX_OVERVIEW = 2**28  # px of a thumbnail
 MAX_SOURCE = 2**33  # px of the level that a thumbnail is made from
 SAME = 1e-3  # relative difference of um/px of an overview that counts as none
-RUN = 16  # neighbouring tiles that are resampled together
+RUN = 64  # neighbouring tiles that are resampled together
 
 
 def _white(rgba: np.ndarray) -> np.ndarray:
@@ -125,13 +125,14 @@ class Reader:
             self._open[level] = StoredLevel(self.path, self._layout[level], f"{self.path}: level {level}")
         return self._open.get(level)
 
-    def _source(self, level: int, x: int, y: int, width: int, height: int) -> np.ndarray:
+    def _source(self, level: int, x: int, y: int, width: int, height: int, four: bool = False) -> np.ndarray:
         """Pixels of a level from OpenSlide, laid on white; x, y, width, height in px of that level."""
         stated = self._slide.level_downsamples[level]
         left, top = aligned_start(x, stated), aligned_start(y, stated)
         corner = (round(left * stated), round(top * stated))
         size = (width + x - left, height + y - top)
-        return _white(np.asarray(self._slide.read_region(corner, level, size)))[y - top :, x - left :]
+        pixels = _white(np.asarray(self._slide.read_region(corner, level, size)))[y - top :, x - left :]
+        return with_fourth(pixels) if four else pixels
 
     def thumbnail(self, mpp: float) -> np.ndarray:
         """Return the whole slide at ``mpp`` um/px: (ceil(height), ceil(width), 3) uint8, white outside.
@@ -164,7 +165,7 @@ class Reader:
             raise UserError(
                 f"{self.path}: cannot be read at level {level} ({first_line(error)}): fetch the slide again"
             ) from None
-        return _resized(small, 0.0, 0.0, scale / whole, size, "triangle")
+        return resized(small, 0.0, 0.0, scale / whole, size, "triangle")
 
     def _shrunk(self, level: int, factor: int) -> np.ndarray:
         """Return a whole level, ``factor`` x ``factor`` px averaged into one; a rest at the edge is white."""
@@ -244,11 +245,13 @@ class Reader:
             own = stored is not None and not sparse[done]
             read = stored.read if own else functools.partial(self._source, level)
             self._used.add(stored.decoder if own else "openslide")
+            if together and not sparse[done]:
+                read = functools.partial(read, four=True)
             try:
                 if together and not sparse[done]:
-                    yield from self._run(read, level, column, row, stop - done, size, scale)
+                    yield from reduced(read, layout.size, column, row, stop - done, size, scale)
                 else:
-                    yield _one(read, column * size * scale, row * size * scale, size, scale)
+                    yield single(read, column * size * scale, row * size * scale, size, scale)
             except UserError:
                 raise
             except Exception as error:
@@ -259,79 +262,3 @@ class Reader:
                     f"{level} ({first_line(error)}): fetch the slide again or leave it out of the slides table"
                 ) from None
             done = stop
-
-    def _run(self, read: Read, level: int, column: int, row: int, count: int, size: int, scale: float):
-        """Yield ``count`` neighbouring tiles of a row of the grid, reduced by ``scale``."""
-        import pyvips
-
-        # The source px that the filter can see, in an image of the level's size of which nothing else is looked at:
-        # so a px of the result has the same place, weights and bits whatever is read with it.
-        reach = math.ceil(4 * scale) + 8
-        width, height = self.info.levels[level]
-        left, right = self._span(column, count, size * scale, reach, width)
-        top, bottom = self._span(row, 1, size * scale, reach, height)
-        source = read(left, top, right - left, bottom - top)
-        image = pyvips.Image.new_from_memory(source, right - left, bottom - top, 3, "uchar")
-        region = pyvips.Region.new(_reduced(image.embed(left, top, width, height), scale))
-        for number in range(column, column + count):  # one by one: libvips' rounding depends on where a region begins
-            pixels = region.fetch(number * size, row * size, size, size)
-            yield np.frombuffer(pixels, np.uint8).reshape(size, size, 3)
-
-    @staticmethod
-    def _span(first: int, count: int, edge: float, reach: int, length: int) -> tuple[int, int]:
-        """Return the px between which the filter sees tiles of ``edge`` px, inside a level of ``length`` px."""
-        start = min(max(0, math.floor(first * edge) - reach), length - 1)
-        return start, max(start + 1, min(length, math.ceil((first + count) * edge) + reach))
-
-
-def _one(read: Read, left: float, top: float, size: int, scale: float) -> np.ndarray:
-    """Return one tile by itself, resampled by Pillow."""
-    if scale == 1:
-        return read(round(left), round(top), size, size)
-    reach = math.ceil(3 * max(scale, 1.0)) + 1
-    x, y = math.floor(left) - reach, math.floor(top) - reach
-    x, y = max(x, 0), max(y, 0)
-    side = math.ceil(size * scale) + 2 * reach + 1
-    source = read(x, y, side, side)
-    return _resized(source, left - x, top - y, scale, (size, size), "lanczos")
-
-
-def _resized(source: np.ndarray, left: float, top: float, scale: float, size: tuple[int, int], kind: str) -> np.ndarray:
-    """Resample so that output px (i, j) covers source px [left + i * scale, ...): size (width, height), uint8."""
-    from PIL import Image
-
-    width, height = size
-    right, bottom = left + width * scale, top + height * scale
-    if (left, top) == (0, 0) and abs(scale - 1) < 1e-9 and source.shape[:2] == (height, width):
-        return source
-    need = (math.ceil(bottom - 1e-9), math.ceil(right - 1e-9))
-    if need[0] > source.shape[0] or need[1] > source.shape[1]:
-        fill = ((0, max(0, need[0] - source.shape[0])), (0, max(0, need[1] - source.shape[1])), (0, 0))
-        source = np.pad(source, fill, constant_values=255)
-    method = Image.Resampling.LANCZOS if kind == "lanczos" else Image.Resampling.BILINEAR
-    box = (left, top, min(right, source.shape[1]), min(bottom, source.shape[0]))
-    return np.asarray(Image.fromarray(source).resize(size, method, box=box))
-
-
-def _reduced(image, scale: float):
-    """Reduce a libvips image: output px i is centred on source px (i + 0.5) * scale - 0.5, white outside.
-
-    libvips spreads what a whole number of output px leaves over evenly on both ends, which would shift the picture by
-    up to half a px. The image is therefore widened by the few white px that make the rest vanish.
-    """
-    width = image.width + _filler(image.width, scale)
-    height = image.height + _filler(image.height, scale)
-    # room for tiles that reach beyond the edge
-    image = image.embed(0, 0, width, height, extend="background", background=255)
-    if scale != 1:
-        image = image.reducev(scale, kernel="lanczos3").reduceh(scale, kernel="lanczos3")
-    return image
-
-
-@functools.cache
-def _filler(length: int, scale: float, room: int = 4096) -> int:
-    """White px to add so that length / scale is whole to 1/1000 px (the best of ``room``), at least ``room``."""
-    extra = np.arange(room, 2 * room)
-    total = length + extra
-    rest = np.abs(np.rint(total / scale) * scale - total)
-    return int(extra[np.argmax(rest <= max(1e-3, rest.min()))])

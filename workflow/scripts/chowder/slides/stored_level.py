@@ -51,6 +51,8 @@ class StoredLevel:
         self.decoder = decoder(stored)
         self._kept: dict[tuple[int, int], np.ndarray] = {}
         self._free: list[np.ndarray] = []
+        self._four = False
+        self._range = (0, -1)
 
     def close(self) -> None:
         """Let go of the file and of what was kept."""
@@ -58,17 +60,23 @@ class StoredLevel:
         self._kept.clear()
         self._free.clear()
 
-    def read(self, left: int, top: int, width: int, height: int) -> np.ndarray:
+    def read(self, left: int, top: int, width: int, height: int, four: bool = False) -> np.ndarray:
         """Return px [left, left + width) x [top, top + height) of the level: (height, width, 3) uint8.
 
-        White beyond the edge and where nothing is stored. Raises :class:`Damaged`, which names the stored tile.
+        ``four``: with a fourth value of no meaning (height, width, 4), which is faster to resample. White beyond the
+        edge and where nothing is stored. Raises :class:`Damaged`, which names the stored tile.
         """
         wide, high = self._stored.tile
         right, bottom = min(left + width, self._stored.size[0]), min(top + height, self._stored.size[1])
         first, last = max(top, 0) // high, (bottom - 1) // high
+        if four != self._four:
+            self._kept.clear()
+            self._free.clear()
+            self._four = four
         self._forget(first, last)
+        shape = (height, width, 4 if four else 3)
         inside = left >= 0 and top >= 0 and right == left + width and bottom == top + height
-        result = np.empty((height, width, 3), np.uint8) if inside else np.full((height, width, 3), 255, np.uint8)
+        result = np.empty(shape, np.uint8) if inside else np.full(shape, 255, np.uint8)
         for row in range(first, last + 1):
             y0, y1 = max(row * high, top), min((row + 1) * high, bottom)
             for column in range(max(left, 0) // wide, (right - 1) // wide + 1):
@@ -85,6 +93,9 @@ class StoredLevel:
 
     def _forget(self, first: int, last: int) -> None:
         """Let other rows of stored tiles than these be overwritten."""
+        if (first, last) == self._range:
+            return
+        self._range = (first, last)
         gone = [place for place in self._kept if not first <= place[0] <= last]
         for place in gone:
             self._free.append(self._kept.pop(place))
@@ -94,7 +105,7 @@ class StoredLevel:
         number = row * self._columns + column
         length = int(self._stored.lengths[number])
         data = os.pread(self._file.fileno(), length, int(self._stored.starts[number]))
-        room = self._free.pop() if self._free else np.empty((height, width, 3), np.uint8)
+        room = self._free.pop() if self._free else np.empty((height, width, 4 if self._four else 3), np.uint8)
         try:
             if len(data) < length:
                 raise ValueError("cut off")
@@ -113,20 +124,21 @@ class StoredLevel:
 
         if not any(data[:4]):
             raise ValueError("nothing but zeros")
-        tile = simplejpeg.decode_jpeg(self._head + _without_colours(data), "RGB", buffer=room)
+        tile = simplejpeg.decode_jpeg(self._head + _without_colours(data), "RGBX" if self._four else "RGB", buffer=room)
         if tile.shape != room.shape:
             raise ValueError(f"holds {tile.shape[1]} x {tile.shape[0]} px, not {room.shape[1]} x {room.shape[0]}")
         return tile
 
     def _from_plain(self, data: bytes, room: np.ndarray) -> np.ndarray:
+        size = room.shape[0] * room.shape[1] * 3
         if self.decoder == "zlib":
             stream = zlib.decompressobj()
-            data = stream.decompress(data, room.size + 1)
+            data = stream.decompress(data, size + 1)
             if not stream.eof:
                 raise ValueError("its deflate stream has no end")
-        if len(data) < room.size:
-            raise ValueError(f"holds {len(data)} bytes, not {room.size}")
-        room[:] = np.frombuffer(data, np.uint8, room.size).reshape(room.shape)
+        if len(data) < size:
+            raise ValueError(f"holds {len(data)} bytes, not {size}")
+        room[..., :3] = np.frombuffer(data, np.uint8, size).reshape(*room.shape[:2], 3)
         if self._stored.predictor == 2:  # each px was stored as the difference to its left neighbour
             np.cumsum(room, 1, np.uint8, room)
         return room
