@@ -112,6 +112,7 @@ rule score:
 rule measure:
     """Average precision, sensitivity at a specificity, calibration, sensitivity by lesion size of one method."""
     input:
+        slides=f"{RESULTS}/slides.csv",
         predictions=expand(f"{RESULTS}/predictions/{{{{encoder}}}}/{{{{method}}}}/{{split}}.csv", split=SPLITS),
         lesions=f"{RESULTS}/metrics/{{encoder}}/{{method}}/lesions.csv",
     output:
@@ -130,6 +131,7 @@ rule measure:
     shell:
         "python {params.program:q}"
         " --method {wildcards.method}"
+        " --slides {input.slides:q}"
         " --predictions {params.predictions:q}"
         " --lesions {input.lesions:q}"
         " --settings {params.settings:q}"

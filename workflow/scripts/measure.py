@@ -20,6 +20,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument(
         "--predictions", nargs="+", required=True, metavar="SPLIT=FILE", help="competition=..., cv1=..."
     )
+    parser.add_argument("--slides", required=True, help="the resolved slides table: patients")
     parser.add_argument("--lesions", type=Path, required=True, help="metrics/<encoder>/<method>/lesions.csv")
     parser.add_argument("--settings", type=json.loads, default={}, help="JSON: bootstrap, confidence, seed")
     parser.add_argument("--output", required=True, help="written: JSON with all numbers")
@@ -31,13 +32,16 @@ def main(argv: list[str] | None = None) -> None:
     if not all(pairs.values()):
         raise UserError("--predictions: write split=file, as in competition=predictions/competition.csv")
     settings = Settings.of(args.settings)
-    content, bins = measures.measures({split: read_probabilities(path) for split, path in pairs.items()}, settings)
+    patients = tables.patients_of(tables.read_slides(args.slides))
+    predictions = {split: read_probabilities(path) for split, path in pairs.items()}
+    content, bins = measures.measures(predictions, settings, patients)
     try:
         with args.lesions.open(newline="", encoding="utf-8") as handle:
             rows = list(csv.DictReader(handle))
     except FileNotFoundError:
         raise UserError(f"{args.lesions}: no such file: make it with evaluate.py") from None
-    sizes = lesion_sizes.by_size(rows, settings.bootstrap, settings.seed, settings.confidence, str(args.lesions))
+    draws = (settings.bootstrap, settings.seed, settings.confidence)
+    sizes = lesion_sizes.by_size(rows, *draws, str(args.lesions), patients)
     tables.write_json(args.output, {"method": args.method, "confidence": settings.confidence} | content)
     tables.write_table(args.reliability, bins, measures.RELIABILITY_COLUMNS)
     tables.write_table(args.sizes, sizes, lesion_sizes.COLUMNS)

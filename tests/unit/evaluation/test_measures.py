@@ -63,7 +63,7 @@ def test_resamples_are_weighted_scores_of_scikit_learn():
     labels, scores = cohort(3)
     positive, negative = operating._checked(labels, scores)
     n = 6
-    rates = operating._Rates(positive, negative, n, seed=5)
+    rates = operating._Rates(labels, scores, n, seed=5)
     prior = operating.generator(5, "operating prior").standard_gamma(0.5, (n, 2))
     found = rates.average_precision()
     sens = rates.sensitivity_at(0.9)
@@ -239,7 +239,9 @@ def test_the_program_writes_three_files(tmp_path):
         lines = [f"{slide},{y},{s},{s}" for slide, (y, s) in rows.items()]
         (tmp_path / f"{name}.csv").write_text("\n".join(["slide,label,probability,member_1", *lines]) + "\n")
     (tmp_path / "lesions.csv").write_text("slide,major_axis_um,itc,found_at_fps\na,700,0,0.5\n")
-    options = ["--method", "chowder_r5", "--lesions", str(tmp_path / "lesions.csv"), "--predictions"]
+    (tmp_path / "slides.csv").write_text("slide,label\na,1\n")
+    options = ["--method", "chowder_r5", "--slides", str(tmp_path / "slides.csv")]
+    options += ["--lesions", str(tmp_path / "lesions.csv"), "--predictions"]
     options += [f"{name}={tmp_path / name}.csv" for name in ("competition", "cv1")]
     options += ["--settings", '{"bootstrap": 100}', "--output", str(tmp_path / "m.json")]
     options += ["--reliability", str(tmp_path / "r.csv"), "--sizes", str(tmp_path / "s.csv")]

@@ -28,6 +28,7 @@ What you need:
                  split          train or test: if any slide is in test, only those count
                  froc           0: the slide does not count (test_114 of Camelyon-16)
                  center,class   scores by centre, and by class (negative, itc, micro, macro)
+                 patient        where patients have several slides: they are drawn for the intervals
                  mpp            um per level-0 pixel, used with --froc-mpp slide only
 
 Example:

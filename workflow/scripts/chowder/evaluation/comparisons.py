@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from chowder.evaluation import reports, resampling, roc
+from chowder.evaluation import reports, resampling, roc, tables
+from chowder.evaluation.patients import groups_of
 from chowder.files import UserError
 
 if TYPE_CHECKING:
@@ -29,12 +30,16 @@ Predictions = Mapping[str, tuple[int, float]]  # (label, probability) by slide
 
 @dataclass(eq=False)
 class Entry:
-    """One row of the table: ``predictions`` by split, ``draws`` of its FROC as first and as second method, or None."""
+    """One row of the table: ``predictions`` by split, ``draws`` of its FROC as first and as second method, or None.
+
+    ``patients``: patient by slide, where known.
+    """
 
     encoder: str
     method: str
     predictions: Mapping[str, Predictions]
     draws: tuple[resampling.Draws, resampling.Draws] | None = None
+    patients: Mapping[str, str] = field(default_factory=dict)
 
 
 def holm(p: Sequence[float]) -> list[float]:
@@ -93,7 +98,8 @@ def compare(first: Entry, second: Entry, column: str, confidence: float = 0.95) 
                     "not the same slides: rerun `train` for both"
                 )
             labels, scores = _arrays(ours[split], slides)
-            folds.append((labels, scores, _arrays(theirs[split], slides)[1]))
+            groups = groups_of(slides, first.patients)
+            folds.append((labels, scores, _arrays(theirs[split], slides)[1], groups))
         result = roc.delong_folds(folds, confidence)
     return {key: getattr(result, key) for key in ("difference", "low", "high", "p")}
 
@@ -152,4 +158,4 @@ def read_entry(
     if any(len(one.counted) for one in lesions.values()):
         hits = reports.slide_hits(slides, detections, lesions, settings.froc_mode)
         draws = resampling.paired_draws(hits, settings.bootstrap, settings.seed, settings.froc_mode)
-    return Entry(encoder, method, predictions, draws)
+    return Entry(encoder, method, predictions, draws, tables.patients_of(slides))

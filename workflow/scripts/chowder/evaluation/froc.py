@@ -29,7 +29,8 @@ class SlideHits:
 
     ``false_positives``: their scores. ``labels``: the labels that count as lesions; ``best``: for each the highest
     score of its detections, -inf when none hit it. ``itc``: number of labels that are isolated tumour cells.
-    ``submitted``: whether there was a result file for the slide. ``detections``: how many it held.
+    ``submitted``: whether there was a result file for the slide. ``detections``: how many it held. ``patient``:
+    empty where each slide is of another one.
     """
 
     slide: str
@@ -39,6 +40,7 @@ class SlideHits:
     itc: int = 0
     submitted: bool = True
     detections: int = 0
+    patient: str = ""
 
 
 def hits(lesions: Lesions | None, detections: np.ndarray | None, slide: str = "", mode: str = "official") -> SlideHits:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 
 import numpy as np
 
 from chowder.evaluation.froc import RATES
+from chowder.evaluation.patients import shares
 from chowder.evaluation.roc import holding
 from chowder.files import UserError
-from chowder.seeds import generator
 
 #: Lower ends of the bins, um of the major axis. Lesions begin at 275 um (smaller ones are isolated tumour cells);
 #: 2 mm is where a macrometastasis begins.
@@ -24,6 +25,7 @@ def by_size(
     seed: int = 0,
     confidence: float = 0.95,
     where: str = "lesions.csv",
+    patients: Mapping[str, str] = MappingProxyType({}),
 ) -> list[dict[str, float]]:
     """Return the sensitivity in each bin of the major axis at each rate of :data:`chowder.evaluation.froc.RATES`.
 
@@ -33,6 +35,7 @@ def by_size(
     n, seed : draws of a Bayesian bootstrap over slides with two imagined slides, one with all its lesions found and one
         with none, as for the FROC (:mod:`chowder.evaluation.resampling`). Thresholds stay as they are.
     where : names the table in errors.
+    patients : patient by slide, for slides of which a patient has several; then patients are drawn.
 
     A lesion counts as found when it is found at a threshold with at most that many false positives per slide; the FROC
     score interpolates between thresholds, so the two differ a little. Bins without lesions have no row.
@@ -42,6 +45,8 @@ def by_size(
     UserError : a column is missing or a cell is no number.
     """
     slides, axes, found_at = _columns(rows, where)
+    # what is drawn: the patient where one is known, else the slide
+    units = [f"patient {patients[slide]}" if patients.get(slide) else f"slide {slide}" for slide in slides]
     place = np.searchsorted(EDGES, axes, side="right") - 1
     result = []
     for rate in RATES:
@@ -49,15 +54,16 @@ def by_size(
             inside = place == number
             if not inside.any():
                 continue
-            names = sorted({slide for slide, mine in zip(slides, inside, strict=True) if mine})
-            at = np.array([names.index(slide) for slide, mine in zip(slides, inside, strict=True) if mine])
+            names = sorted({unit for unit, mine in zip(units, inside, strict=True) if mine})
+            at = np.array([names.index(unit) for unit, mine in zip(units, inside, strict=True) if mine])
+            slides_here = len({slide for slide, mine in zip(slides, inside, strict=True) if mine})
             found = found_at[inside] <= rate
             total = np.bincount(at, minlength=len(names)).astype(float)
             hit = np.bincount(at, weights=found, minlength=len(names))
             estimate = hit.sum() / total.sum()
             limits = _interval(hit, total, estimate, n, seed, confidence)
             high = EDGES[number + 1] if number + 1 < len(EDGES) else math.nan
-            cells = (rate, low, high, int(total.sum()), len(names), int(hit.sum()), float(estimate), *limits)
+            cells = (rate, low, high, int(total.sum()), slides_here, int(hit.sum()), float(estimate), *limits)
             result.append(dict(zip(COLUMNS, cells, strict=True)))
     return result
 
@@ -90,9 +96,7 @@ def _interval(
     hit: np.ndarray, total: np.ndarray, estimate: float, n: int, seed: int, confidence: float
 ) -> tuple[float, float]:
     """Limits of a share of lesions that are clustered in slides."""
-    drawn = generator(seed, "lesion sizes", len(total)).standard_exponential((n, len(total)))
-    imagined = total.mean() * generator(seed, "lesion sizes prior").standard_gamma(0.5, (n, 2))
-    values = (drawn @ hit + imagined[:, 0]) / (drawn @ total + imagined.sum(axis=1))
+    values = shares(hit, total, n, seed, "lesion sizes")
     tail = (1 - confidence) / 2
     low, high = holding(estimate, *np.quantile(values, [tail, 1 - tail]))
     return float(low), float(high)

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
 
 from chowder.evaluation import operating
+from chowder.evaluation.patients import groups_of
 from chowder.evaluation.reports import Settings
 
 RELIABILITY_COLUMNS = ("from", "to", "slides", "predicted", "observed", "low", "high")
@@ -25,13 +27,16 @@ def _both(rows: Predictions) -> bool:
     return len({label for label, _ in rows.values()}) == 2
 
 
-def measures(predictions: Mapping[str, Predictions], settings: Settings) -> tuple[dict[str, Any], list[dict]]:
+def measures(
+    predictions: Mapping[str, Predictions], settings: Settings, patients: Mapping[str, str] = MappingProxyType({})
+) -> tuple[dict[str, Any], list[dict]]:
     """Return the content of measures.json and the rows of reliability.csv.
 
     Parameters
     ----------
     predictions : (label, probability) by slide, by split (``competition``, ``cv1``, ...). The threshold is chosen on
         out-of-fold predictions of the cross-validation, of slides that are not in the competition's test set.
+    patients : patient by slide, where known: the intervals then draw patients (not those of the reliability diagram).
 
     Numbers of the test slides are in ``competition`` (None with a ``competition_reason``), those of the folds in
     ``cv``. ``threshold.models_saw_test``: whether the folds' models were trained on test slides too (cv.over: all). The
@@ -48,16 +53,17 @@ def measures(predictions: Mapping[str, Predictions], settings: Settings) -> tupl
         content["competition_reason"] = "all test slides are of one class"
     else:
         labels, scores = _arrays(test)
+        groups = groups_of(sorted(test), patients)
         part: dict[str, Any] = {"slides": len(labels), "positives": int(labels.sum())}
-        part["auprc"] = asdict(operating.average_precision(labels, scores, *draws))
+        part["auprc"] = asdict(operating.average_precision(labels, scores, *draws, groups))
         for specificity in operating.SPECIFICITIES:
-            found = operating.sensitivity_at(labels, scores, specificity, *draws)
+            found = operating.sensitivity_at(labels, scores, specificity, *draws, groups)
             part[f"sensitivity_at_{100 * specificity:.0f}"] = asdict(found)
-        part["brier"] = asdict(operating.brier(labels, scores, *draws))
+        part["brier"] = asdict(operating.brier(labels, scores, *draws, groups))
         part["brier_constant"] = float(labels.mean() * (1 - labels.mean()))
         value = content["threshold"]["value"]
         if value is not None:
-            named = operating.at_threshold(labels, scores, value, *draws)
+            named = operating.at_threshold(labels, scores, value, *draws, groups)
             part |= {name: asdict(estimate) for name, estimate in named.items()}
         content["competition"] = part
         rows = operating.reliability(labels, scores, settings.confidence)

@@ -3,7 +3,7 @@
 Labels are 0 (normal) and 1 (tumour), scores are probabilities. A slide is called positive when its score is at least
 the threshold. Intervals: a Bayesian bootstrap of the slides of each class with two imagined positives, one above all
 scores and one below all, as for the ROC band (:func:`chowder.evaluation.roc.roc_curve`); Jeffreys' prior for rates at a
-fixed threshold.
+fixed threshold. ``groups`` (n,), the patients of the slides, makes patients of one weight out of the slides.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from chowder.evaluation import patients
 from chowder.evaluation.roc import holding
 from chowder.files import UserError
 from chowder.seeds import generator
@@ -45,6 +46,12 @@ def _checked(labels: np.ndarray, scores: np.ndarray) -> tuple[np.ndarray, np.nda
     return np.sort(scores[positive])[::-1], np.sort(scores[~positive])[::-1]
 
 
+def _descending(labels: np.ndarray, scores: np.ndarray, label: int) -> np.ndarray:
+    """Return the places of the slides of a class, by falling score."""
+    places = np.flatnonzero(np.asarray(labels) == label)
+    return places[np.argsort(-np.asarray(scores, dtype=np.float64)[places], kind="stable")]
+
+
 class _Rates:
     """True and false positive rates at every distinct score, of the slides or of resamples of them.
 
@@ -52,13 +59,24 @@ class _Rates:
     have no weight in the slides themselves. ``prevalence``: share of the positives.
     """
 
-    def __init__(self, positive: np.ndarray, negative: np.ndarray, n: int = 0, seed: int = 0):
+    def __init__(
+        self,
+        labels: np.ndarray,
+        scores: np.ndarray,
+        n: int = 0,
+        seed: int = 0,
+        groups: np.ndarray | None = None,
+    ):
+        positive, negative = _checked(labels, scores)
         if n:
             own = [
                 generator(seed, "operating", what, len(side)).standard_exponential((n, len(side)))
                 for what, side in ((1, positive), (0, negative))
             ]
-            prior = generator(seed, "operating prior").standard_gamma(0.5, (n, 2))
+            if groups is not None:
+                shared = patients.exponential(groups, len(groups), n, seed, "operating patients", int(groups.max()))
+                own = [shared[:, _descending(labels, scores, label)] for label in (1, 0)]
+            prior = generator(seed, "operating prior").standard_gamma(0.5, (n, 2)) * patients.mean_size(labels, groups)
         else:
             own, prior = [np.ones((1, len(positive))), np.ones((1, len(negative)))], np.zeros((1, 2))
         self.weights = own
@@ -96,7 +114,12 @@ def _limits(values: np.ndarray, estimate: float, confidence: float) -> Estimate:
 
 
 def average_precision(
-    labels: np.ndarray, scores: np.ndarray, n: int = 2000, seed: int = 0, confidence: float = 0.95
+    labels: np.ndarray,
+    scores: np.ndarray,
+    n: int = 2000,
+    seed: int = 0,
+    confidence: float = 0.95,
+    groups: np.ndarray | None = None,
 ) -> Estimate:
     """Area under the precision-recall curve, as a step function (average precision), with its interval.
 
@@ -106,10 +129,8 @@ def average_precision(
     ------
     UserError : one class only, no probabilities, lengths that differ.
     """
-    sides = _checked(labels, scores)
-    return _limits(
-        _Rates(*sides, n, seed).average_precision(), float(_Rates(*sides).average_precision()[0]), confidence
-    )
+    drawn = _Rates(labels, scores, n, seed, groups).average_precision()
+    return _limits(drawn, float(_Rates(labels, scores).average_precision()[0]), confidence)
 
 
 def sensitivity_at(
@@ -119,18 +140,25 @@ def sensitivity_at(
     n: int = 2000,
     seed: int = 0,
     confidence: float = 0.95,
+    groups: np.ndarray | None = None,
 ) -> Estimate:
     """Highest sensitivity of a threshold whose specificity is at least ``specificity``, with its interval.
 
     The threshold is chosen on these slides (and anew in each resample), so that it is a point of their ROC curve, not a
     promise for other slides. No interpolation.
     """
-    sides = _checked(labels, scores)
-    own = float(_Rates(*sides).sensitivity_at(specificity)[0])
-    return _limits(_Rates(*sides, n, seed).sensitivity_at(specificity), own, confidence)
+    own = float(_Rates(labels, scores).sensitivity_at(specificity)[0])
+    return _limits(_Rates(labels, scores, n, seed, groups).sensitivity_at(specificity), own, confidence)
 
 
-def brier(labels: np.ndarray, scores: np.ndarray, n: int = 2000, seed: int = 0, confidence: float = 0.95) -> Estimate:
+def brier(
+    labels: np.ndarray,
+    scores: np.ndarray,
+    n: int = 2000,
+    seed: int = 0,
+    confidence: float = 0.95,
+    groups: np.ndarray | None = None,
+) -> Estimate:
     """Mean squared difference of probability and label (Brier 1950), with its interval. 0 is best.
 
     A constant prediction of the share p of the positives has p (1 - p): 0.236 for 49 of 129.
@@ -138,7 +166,7 @@ def brier(labels: np.ndarray, scores: np.ndarray, n: int = 2000, seed: int = 0, 
     positive, negative = _checked(labels, scores)
     errors = [(1 - positive) ** 2, negative**2]
     share = [len(side) / len(labels) for side in errors]
-    drawn = _Rates(positive, negative, n, seed).weights
+    drawn = _Rates(labels, scores, n, seed, groups).weights
     values = sum(
         part * (weights @ error) / weights.sum(axis=1)
         for part, weights, error in zip(share, drawn, errors, strict=True)
@@ -171,16 +199,21 @@ def at_threshold(
     n: int = 2000,
     seed: int = 0,
     confidence: float = 0.95,
+    groups: np.ndarray | None = None,
 ) -> dict[str, Estimate]:
     """Sensitivity, specificity, balanced accuracy and F1 at a threshold that was fixed beforehand, with intervals.
 
-    The limits come from ``n`` draws of sensitivity and specificity, independent, each with Jeffreys' prior.
+    The limits come from ``n`` draws of sensitivity and specificity, independent, each with Jeffreys' prior; with
+    ``groups`` each by a Bayesian bootstrap of patients (:func:`chowder.evaluation.patients.shares`).
     """
     positive, negative = _checked(labels, scores)
     hit, wrong = int((positive >= threshold).sum()), int((negative >= threshold).sum())
     p, q = len(positive), len(negative)
     drawn = generator(seed, "operating threshold", hit, p, wrong, q)
     draws = drawn.beta(hit + 0.5, p - hit + 0.5, n), drawn.beta(q - wrong + 0.5, wrong + 0.5, n)
+    if groups is not None:
+        labels, right = np.asarray(labels), (np.asarray(scores) >= threshold) == (np.asarray(labels) == 1)
+        draws = tuple(_shares_of(right[labels == one], groups[labels == one], n, seed, one) for one in (1, 0))
 
     def numbers(sensitivity, specificity):
         true, false = p * sensitivity, q * (1 - specificity)
@@ -193,6 +226,12 @@ def at_threshold(
 
     own, resampled = numbers(hit / p, 1 - wrong / q), numbers(*draws)
     return {name: _limits(resampled[name], own[name], confidence) for name in own}
+
+
+def _shares_of(right: np.ndarray, groups: np.ndarray, n: int, seed: int, label: int) -> np.ndarray:
+    """Return draws of the share of the slides of a class that are called right."""
+    _, place = np.unique(groups, return_inverse=True)
+    return patients.shares(np.bincount(place, right), np.bincount(place), n, seed, f"operating threshold {label}")
 
 
 # ---------------------------------------------------------------------------------------------------- calibration

@@ -10,6 +10,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,7 @@ from chowder.evaluation import froc, resampling, tables
 from chowder.evaluation.detections import read_detections
 from chowder.evaluation.lesions import MODES, Lesions
 from chowder.evaluation.lesions import load as load_lesions
+from chowder.evaluation.patients import groups_of
 from chowder.evaluation.roc import auc, bootstrap_auc, delong_interval, roc_curve
 from chowder.files import UserError
 
@@ -81,23 +83,27 @@ def auc_report(
     curve: list[dict[str, float]] = []
     if "competition" in predictions:
         rows = predictions["competition"]
-        whole = _auc_of(rows, settings)
+        patients = tables.patients_of(slides)
+        whole = _auc_of(rows, settings, patients)
         if whole["auc"] is None:
             report["competition_reason"] = whole["reason"]
         else:
             centers = sorted({slides[slide].center for slide in rows} - {""})
             whole["by_center"] = {
-                center: _auc_of({s: row for s, row in rows.items() if slides[s].center == center}, settings)
+                center: _auc_of({s: row for s, row in rows.items() if slides[s].center == center}, settings, patients)
                 for center in centers
             }
             whole["by_class"] = {
-                cls: _auc_of({s: row for s, row in rows.items() if not row[0] or slides[s].cls == cls}, settings)
+                cls: _auc_of(
+                    {s: row for s, row in rows.items() if not row[0] or slides[s].cls == cls}, settings, patients
+                )
                 for cls in tables.CLASSES
                 if any(slides[slide].cls == cls for slide in rows)
             }
             report["competition"] = whole
             labels, scores = _arrays(rows)
-            roc = roc_curve(labels, scores, settings.bootstrap, settings.seed, settings.confidence)
+            groups = groups_of(sorted(rows), patients)
+            roc = roc_curve(labels, scores, settings.bootstrap, settings.seed, settings.confidence, groups)
             parts = zip(roc.thresholds, roc.fpr, roc.tpr, roc.low, roc.high, strict=True)
             curve = [dict(zip(ROC_COLUMNS, map(float, part), strict=True)) for part in parts]
     else:
@@ -129,14 +135,17 @@ def _arrays(rows: Mapping[str, tuple[int, float]]) -> tuple[np.ndarray, np.ndarr
     return np.array([label for label, _ in ordered], dtype=int), np.array([score for _, score in ordered], dtype=float)
 
 
-def _auc_of(rows: Mapping[str, tuple[int, float]], settings: Settings) -> dict[str, Any]:
+def _auc_of(
+    rows: Mapping[str, tuple[int, float]], settings: Settings, patients: Mapping[str, str] = MappingProxyType({})
+) -> dict[str, Any]:
     labels, scores = _arrays(rows)
+    groups = groups_of(sorted(rows), patients)
     counts = {"slides": len(labels), "positives": int(labels.sum())}
     if counts["positives"] in (0, counts["slides"]):
         only = "tumour" if counts["positives"] else "normal"
         return {"auc": None, "reason": f"all {counts['slides']} slides are {only}: no AUC", **counts}
-    interval = bootstrap_auc(labels, scores, settings.bootstrap, settings.seed, settings.confidence)
-    low, high = delong_interval(labels, scores, settings.confidence)
+    interval = bootstrap_auc(labels, scores, settings.bootstrap, settings.seed, settings.confidence, groups)
+    low, high = delong_interval(labels, scores, settings.confidence, groups)
     return {
         "auc": auc(labels, scores),
         "low": interval.low,
@@ -144,7 +153,7 @@ def _auc_of(rows: Mapping[str, tuple[int, float]], settings: Settings) -> dict[s
         "delong_low": low,
         "delong_high": high,
         **counts,
-    }
+    } | ({} if groups is None else {"patients": int(groups.max()) + 1})
 
 
 # ---------------------------------------------------------------------------------------------------- FROC
@@ -166,6 +175,7 @@ def slide_hits(
             cache[slide] = read_detections(path)
         try:
             found.append(froc.hits(lesions.get(slide), cache[slide] if path is not None else None, slide, mode))
+            found[-1].patient = slides[slide].patient
         except UserError as error:
             raise UserError(f"{path}: {error}") from None
     return found

@@ -4,7 +4,8 @@ Each draw gives every slide, with its lesions and its false positives, a random 
 9: 130-134, doi:10.1214/aos/1176345338). Two imagined slides are drawn too, one with all its lesions found and one with
 none, each of weight 1/2 and with the mean number of lesions. So there is some spread where every lesion was found, or
 none. For slides of one lesion each, all of them equal, this is Jeffreys' interval of a proportion.
-docs/decisions/intervals.md has the other methods that were tried, and the coverage of all.
+docs/decisions/intervals.md has the other methods that were tried, and the coverage of all. Where patients have several
+slides, patients take the place of slides throughout.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from chowder.evaluation.froc import RATES, SlideHits, as_single, froc, lesion_scores, taking_part
+from chowder.evaluation.patients import groups_of
 from chowder.evaluation.roc import holding
 from chowder.files import UserError
 from chowder.seeds import generator
@@ -110,14 +112,26 @@ def weights(slides: int, n: int, seed: int) -> np.ndarray:
 
 
 def imagined(slides: Sequence[SlideHits], n: int, seed: int, kinds: int) -> np.ndarray:
-    """Return the lesions (n, kinds) of the imagined slides: mean lesions per slide with lesions, weights 1 in sum."""
+    """Return the lesions (n, kinds) of the imagined slides: mean lesions per unit with lesions, weights 1 in sum."""
     mean = sum(len(slide.best) for slide in slides) / max(units(slides), 1)
     return mean * generator(seed, "froc prior", kinds).standard_gamma(1 / kinds, (n, kinds))
 
 
 def units(slides: Sequence[SlideHits]) -> int:
-    """Return the number of slides with lesions: the sensitivity rests on them."""
-    return sum(len(slide.best) > 0 for slide in slides)
+    """Return the number of slides with lesions, or of their patients: the sensitivity rests on them."""
+    groups = _groups(slides)
+    with_lesions = [place for place, slide in enumerate(slides) if len(slide.best)]
+    return len(with_lesions) if groups is None else len(set(groups[with_lesions].tolist()))
+
+
+def _groups(slides: Sequence[SlideHits]) -> np.ndarray | None:
+    return groups_of([slide.slide for slide in slides], {slide.slide: slide.patient for slide in slides})
+
+
+def weights_of(slides: Sequence[SlideHits], n: int, seed: int) -> np.ndarray:
+    """Return :func:`weights` of the slides; those of one patient have one weight."""
+    groups = _groups(slides)
+    return weights(len(slides), n, seed) if groups is None else weights(int(groups.max()) + 1, n, seed)[:, groups]
 
 
 @dataclass
@@ -186,7 +200,7 @@ def bootstrap_froc(
     at = np.asarray(at, dtype=np.float64)
     rates = np.concatenate([np.asarray(RATES), at])
     prior = imagined(chosen, n, seed, 2)
-    values = Resampler(chosen, mode).curves(weights(len(chosen), n, seed), rates, prior)
+    values = Resampler(chosen, mode).curves(weights_of(chosen, n, seed), rates, prior)
     curve = froc(chosen, mode)
     own = np.interp(rates, curve.fps[::-1], curve.sensitivity[::-1])
     sens, grid = values[:, : len(RATES)], values[:, len(RATES) :]
@@ -230,7 +244,7 @@ def paired_draws(
     chosen = taking_part(slides, mode)
     key = (tuple(slide.slide for slide in chosen), n, seed, mode)
     score, resampler = froc(chosen, mode).score, Resampler(chosen, mode)
-    drawn, four = weights(len(chosen), n, seed), imagined(chosen, n, seed, 4)
+    drawn, four = weights_of(chosen, n, seed), imagined(chosen, n, seed, 4)
     sides = []
     for side in (0, 1):
         found = four[:, 0] + four[:, 1 + side]

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from chowder.evaluation import patients
 from chowder.files import UserError
 from chowder.seeds import generator
 
@@ -62,30 +63,33 @@ def _covariance(components: np.ndarray) -> np.ndarray:
     return np.atleast_2d(np.cov(components))
 
 
-def delong_variance(labels: np.ndarray, scores: np.ndarray) -> float:
-    """DeLong's variance of the AUC."""
+def delong_variance(labels: np.ndarray, scores: np.ndarray, groups: np.ndarray | None = None) -> float:
+    """DeLong's variance of the AUC; with ``groups`` (n,), the patients of the slides, Obuchowski's."""
     positive, negative = _placements(*_split(labels, scores))
+    if groups is not None:
+        return float(patients.covariance(positive[None], negative[None], groups, np.asarray(labels))[0, 0])
     return float(_covariance(positive[None])[0, 0] / len(positive) + _covariance(negative[None])[0, 0] / len(negative))
 
 
-def _degenerate(value: float, positives: int, negatives: int, confidence: float) -> tuple[float, float]:
+def _degenerate(value: float, smaller: int, confidence: float) -> tuple[float, float]:
     """Interval of an AUC of exactly 0 or 1, where the spread is 0: the exact binomial limit of the smaller class."""
-    limit = ((1 - confidence) / 2) ** (1 / min(positives, negatives))
+    limit = ((1 - confidence) / 2) ** (1 / smaller)
     return (limit, 1.0) if value > 0.5 else (0.0, 1.0 - limit)
 
 
-def delong_interval(labels: np.ndarray, scores: np.ndarray, confidence: float = 0.95) -> tuple[float, float]:
+def delong_interval(
+    labels: np.ndarray, scores: np.ndarray, confidence: float = 0.95, groups: np.ndarray | None = None
+) -> tuple[float, float]:
     """Interval of the AUC from DeLong's variance on the logit scale, so that it stays inside (0, 1).
 
-    An AUC of exactly 0 or 1 has the exact binomial limit for the smaller class instead.
+    An AUC of exactly 0 or 1 has the exact binomial limit for the smaller class instead. ``groups`` (n,): patients.
     """
     from scipy.stats import norm
 
     _check_confidence(confidence)
-    value, variance = auc(labels, scores), delong_variance(labels, scores)
+    value, variance = auc(labels, scores), delong_variance(labels, scores, groups)
     if value in (0.0, 1.0):
-        positives = int(np.sum(labels))
-        return _degenerate(value, positives, len(labels) - positives, confidence)
+        return _degenerate(value, patients.smaller_class(labels, groups), confidence)
     centre = math.log(value / (1 - value))
     half = norm.ppf(0.5 + confidence / 2) * math.sqrt(variance) / (value * (1 - value))
     return tuple(1 / (1 + math.exp(-limit)) for limit in (centre - half, centre + half))
@@ -104,9 +108,17 @@ class Comparison:
     p: float
 
 
-def _paired(labels: np.ndarray, a: np.ndarray, b: np.ndarray) -> tuple[float, float, float, int]:
-    """Both AUCs, the variance of their difference (DeLong), slides of the smaller class."""
+def _paired(
+    labels: np.ndarray, a: np.ndarray, b: np.ndarray, groups: np.ndarray | None = None
+) -> tuple[float, float, float, int]:
+    """Both AUCs, the variance of their difference (DeLong), slides or patients of the smaller class."""
     sides = [_placements(*_split(labels, scores)) for scores in (a, b)]
+    if groups is not None:
+        positive, negative = (np.stack([side[place] for side in sides]) for place in (0, 1))
+        found = patients.covariance(positive, negative, groups, np.asarray(labels))
+        first, second = (float(row.mean()) for row in positive)
+        variance = float(found[0, 0] + found[1, 1] - 2 * found[0, 1])
+        return first, second, variance, patients.smaller_class(labels, groups)
     variance = 0.0
     for components in (np.stack([side[0] for side in sides]), np.stack([side[1] for side in sides])):
         covariance = _covariance(components)
@@ -120,13 +132,13 @@ def delong_test(labels: np.ndarray, a: np.ndarray, b: np.ndarray, confidence: fl
     return delong_folds([(labels, a, b)], confidence)
 
 
-def delong_folds(folds: Sequence[tuple[np.ndarray, np.ndarray, np.ndarray]], confidence: float = 0.95) -> Comparison:
+def delong_folds(folds: Sequence[tuple], confidence: float = 0.95) -> Comparison:
     """Compare two cross-validated AUCs, each the mean of its folds' AUCs, by DeLong's test pooled over the folds.
 
-    ``folds``: labels (n,), scores of the first and of the second method, of the slides left out. Slides of different
-    folds are different, so that the variances of the folds add up. The models are taken as they are: what training on
-    other slides would change is not in p (LeDell, Petersen and van der Laan 2015, Electronic Journal of Statistics 9:
-    1583-1607, doi:10.1214/15-EJS1035).
+    ``folds``: labels (n,), scores of the first and of the second method, of the slides left out, and perhaps the
+    patients of the slides (n,), or None. Slides, and patients, of different folds are different, so that the variances
+    of the folds add up. The models are taken as they are: what training on other slides would change is not in p
+    (LeDell, Petersen and van der Laan 2015, Electronic Journal of Statistics 9: 1583-1607, doi:10.1214/15-EJS1035).
     """
     _check_confidence(confidence)
     parts = [_paired(*fold) for fold in folds]
@@ -198,17 +210,25 @@ ONE_SIDED = 0.95
 
 
 def bootstrap_auc(
-    labels: np.ndarray, scores: np.ndarray, n: int = 2000, seed: int = 0, confidence: float = 0.95
+    labels: np.ndarray,
+    scores: np.ndarray,
+    n: int = 2000,
+    seed: int = 0,
+    confidence: float = 0.95,
+    groups: np.ndarray | None = None,
 ) -> Interval:
     """Stratified bootstrap of the AUC: positives and negatives are drawn apart, so that every draw has both.
 
     Limits are expanded percentiles (:func:`expanded_tail`) for the smaller class. All ``n`` resamples come from one
     cumulative sum over the sorted negatives. An AUC above :data:`ONE_SIDED`, or below 1 less it, has the limits of
     :func:`delong_interval`: there the bootstrap is one-sided, and an AUC of exactly 0 or 1 has no spread to resample.
+    With ``groups`` (n,), the patients of the slides, patients are drawn (:func:`patients.resampled_auc`).
     """
     _check_confidence(confidence)
     positive, negative = (np.sort(side) for side in _split(labels, scores))
-    value = auc(labels, scores)
+    if groups is not None:
+        values = patients.resampled_auc(labels, scores, groups, n, seed)
+        return _auc_limits(labels, scores, values, confidence, groups)
     values = np.empty(n)
     left, right = (np.searchsorted(negative, positive, side) for side in ("left", "right"))
     positives, negatives = len(positive), len(negative)
@@ -220,9 +240,17 @@ def bootstrap_auc(
         np.cumsum(drawn[1][rows], axis=1, out=below[:, 1:])
         wins = (drawn[0][rows] * (below[:, left] + below[:, right])).sum(axis=1)
         values[rows] = wins / (2 * positives * negatives)
-    if max(value, 1 - value) > ONE_SIDED:
-        return Interval(*delong_interval(labels, scores, confidence), values)
-    tail = expanded_tail(confidence, min(positives, negatives))
+    return _auc_limits(labels, scores, values, confidence)
+
+
+def _auc_limits(
+    labels: np.ndarray, scores: np.ndarray, values: np.ndarray, confidence: float, groups: np.ndarray | None = None
+) -> Interval:
+    """Return the limits of an AUC from its resamples, or DeLong's next to the ends."""
+    value = auc(labels, scores)
+    if max(value, 1 - value) > ONE_SIDED or not len(values):
+        return Interval(*delong_interval(labels, scores, confidence, groups), values)
+    tail = expanded_tail(confidence, patients.smaller_class(labels, groups))
     low, high = np.quantile(values, [tail, 1 - tail])
     return Interval(float(low), float(high), values)
 
@@ -242,23 +270,39 @@ class Roc:
     high: np.ndarray
 
 
-def roc_curve(labels: np.ndarray, scores: np.ndarray, n: int = 2000, seed: int = 0, confidence: float = 0.95) -> Roc:
+def roc_curve(
+    labels: np.ndarray,
+    scores: np.ndarray,
+    n: int = 2000,
+    seed: int = 0,
+    confidence: float = 0.95,
+    groups: np.ndarray | None = None,
+) -> Roc:
     """Return the ROC curve with a pointwise band (vertical averaging) from a Bayesian bootstrap of both classes.
 
     An imagined positive above all scores and one below all, of weight 1/2 each, give the band a width where the
-    sensitivity is 0 or 1 (:mod:`chowder.evaluation.resampling` does the same for the FROC).
+    sensitivity is 0 or 1 (:mod:`chowder.evaluation.resampling` does the same for the FROC). ``groups`` (n,): the
+    patients of the slides, which then get one weight for all of theirs.
     """
     _check_confidence(confidence)
+    by_patient = None
+    if groups is not None:
+        shared = patients.exponential(groups, len(groups), n, seed, "roc bayes of patients", int(groups.max()))
+        labels, scores = np.asarray(labels), np.asarray(scores, dtype=np.float64)
+        by_patient = {
+            label: shared[:, labels == label][:, np.argsort(scores[labels == label], kind="stable")] for label in (0, 1)
+        }
     positive, negative = (np.sort(side) for side in _split(labels, scores))
     thresholds = np.unique(np.concatenate([positive, negative]))[::-1]
     above = [len(side) - np.searchsorted(side, thresholds, "left") for side in (positive, negative)]
     tpr, fpr = (
         np.concatenate([[0.0], count / len(side)]) for count, side in zip(above, (positive, negative), strict=True)
     )
-    prior = generator(seed, "roc prior").standard_gamma(0.5, (n, 2))
+    prior = generator(seed, "roc prior").standard_gamma(0.5, (n, 2)) * patients.mean_size(labels, groups)
     curves = []
     for what, side, count, extra in ((1, positive, above[0], prior), (0, negative, above[1], np.zeros((n, 2)))):
         drawn = generator(seed, "roc bayes", what, len(side)).standard_exponential((n, len(side)))[:, ::-1]
+        drawn = drawn if by_patient is None else by_patient[what][:, ::-1]
         total = np.concatenate([np.zeros((n, 1)), np.cumsum(drawn, axis=1)], axis=1)
         share = total[:, np.concatenate([[0], count])] + extra[:, :1]
         curves.append(share / (total[:, -1:] + extra.sum(axis=1, keepdims=True)))

@@ -17,7 +17,7 @@ from chowder.evaluation import tables
 from chowder.files import UserError
 
 LARGEST_SIDE = 1_000_000  # level-0 pixels; a slide of 76 mm at 0.1 um/px has 760,000
-COLUMNS = ("slide", "label", "split", "center", "class", "froc", "width", "height", "mpp", "simulated")
+COLUMNS = ("slide", "label", "split", "center", "class", "froc", "width", "height", "mpp", "simulated", "patient")
 _FLAGS = ("", "0", "1", "0.0", "1.0", "false", "true")
 _LABELS = ("0", "1", "0.0", "1.0", "normal", "tumor", "tumour")
 

@@ -33,6 +33,12 @@ class Slide:
     simulated: bool = False
     size: tuple[int, int] | None = None
     mpp: float | None = None
+    patient: str = ""
+
+
+def patients_of(slides: Mapping[str, Slide]) -> dict[str, str]:
+    """Return the patient of each slide that has one."""
+    return {name: slide.patient for name, slide in slides.items() if slide.patient}
 
 
 def _number(path: str | os.PathLike, line: int, key: str, text: str) -> float | None:
@@ -49,7 +55,8 @@ def _number(path: str | os.PathLike, line: int, key: str, text: str) -> float | 
 
 
 def read_slides(path: str | os.PathLike) -> dict[str, Slide]:
-    """Read the slides table. Needs slide and label; split, center, class, froc, simulated, width, height, mpp help.
+    """Read the slides table. Needs slide and label; split, center, class, froc, simulated, width, height, mpp,
+    patient help.
 
     A slide counts for the FROC unless ``froc`` says 0 or, in a table that has a test split, it is not in it.
     """
@@ -70,6 +77,7 @@ def read_slides(path: str | os.PathLike) -> dict[str, Slide]:
             row.get("simulated", "") in ("1", "1.0", "True", "true"),
             (int(width), int(height)) if width and height else None,
             mpp,
+            row.get("patient", ""),
         )
     return found
 
