@@ -289,6 +289,13 @@ CHANGES: list[Change] = [
         embedding__compile=True,
     ),
     *keys(
+        "`embedding.mean`, `std`, `pooling` of the encoder",
+        EMBEDDED,
+        embedding__mean={"efficientnet_lite0": [0.5, 0.5, 0.5]},
+        embedding__std={"efficientnet_lite0": [0.5, 0.5, 0.5]},
+        embedding__pooling={"efficientnet_lite0": "mean"},
+    ),
+    *keys(
         "`embedding.weights` of the encoder", EMBEDDED, embedding__weights={"efficientnet_lite0": "config/config.yaml"}
     ),
     *keys(

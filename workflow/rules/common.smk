@@ -49,7 +49,7 @@ from chowder import settings as config_check
 from chowder.data import cohort
 from chowder.data.download import places
 from chowder.features import shards
-from chowder.features.encoders import families
+from chowder.features.encoders import families, networks
 from chowder.files import UserError
 from chowder.models import kinds
 from chowder.models import names as methods
@@ -88,7 +88,7 @@ def program(name):
     return {"program": untracked(near(PROGRAMS / f"{name}.py"))}
 
 
-TABLES = ("chowder.models.kinds", "chowder.features.encoders.families")  # of methods and encoders by name
+TABLES = ("chowder.models.kinds", "chowder.features.encoders.families", "chowder.features.encoders.networks")  # of methods and encoders by name
 
 
 @functools.cache
@@ -202,6 +202,9 @@ def shards_of_encoders():
 
 ENCODERS = {re.sub(r"[:/]", "-", name): name for name in config["encoders"]}
 checked(preflight.encoders, config["encoders"], config["embedding"]["weights"])
+if workflow.is_main_process:  # jobs on a cluster read this file again
+    unseen = [name for key, name in ENCODERS.items() if not os.path.exists(f"{RESULTS}/features/{key}/index.json")]
+    checked(preflight.hub, unseen, config["embedding"]["weights"])
 METHODS = list(config["methods"])
 for name in METHODS:
     checked(methods.parse, name)
@@ -304,8 +307,9 @@ def estimator(wildcards):
 
 def network(wildcards):
     """The entry of the job's encoder, and the module that builds it."""
-    entry = families.family_of(ENCODERS[wildcards.encoder])
-    return ((entry, entry.partition(":")[0]),)
+    name = ENCODERS[wildcards.encoder]
+    entry, own = families.family_of(name), networks.NETWORKS.get(name)
+    return ((entry + (own.decisive if own else ""), entry.partition(":")[0]),)
 
 
 def titles(wildcards):
@@ -349,6 +353,9 @@ def embedding_settings(wildcards):
     weights = config["embedding"]["weights"]
     own = {name: path for name, path in weights.items() if name == ENCODERS[wildcards.encoder]}
     values = chosen("embedding.normalisation", "embedding.precision", "embedding.compile") | {"weights": own}
+    for key in ("mean", "std", "pooling"):
+        mine = config["embedding"][key].get(ENCODERS[wildcards.encoder])
+        values |= {key: {ENCODERS[wildcards.encoder]: mine}} if mine else {}
     return json.dumps(values, sort_keys=True)
 
 

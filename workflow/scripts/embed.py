@@ -23,7 +23,11 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--images", nargs="+", required=True, help="slide files")
     parser.add_argument("--tiles", nargs="+", required=True, help="tile tables")
     parser.add_argument("--mpp", nargs="+", default=[], help="um per level-0 px, or the word file: as the file says")
-    parser.add_argument("--settings", required=True, help="JSON: normalisation, precision, compile, weights")
+    parser.add_argument(
+        "--settings",
+        required=True,
+        help="JSON: normalisation, precision, compile; by encoder: weights, mean, std, pooling",
+    )
     parser.add_argument("--batch", type=int, default=32, help="tiles per forward pass")
     parser.add_argument("--device", default="auto", help="auto, cpu or cuda")
     parser.add_argument("--threads", type=int, default=1, help="threads for reading and computing")
@@ -52,6 +56,7 @@ def main(argv: list[str] | None = None) -> None:
         precision=settings["precision"],
         normalisation=settings["normalisation"],
         compile=settings["compile"],
+        **{key: settings.get(key, {}).get(args.encoder) for key in ("mean", "std", "pooling")},
     )
     items = [
         identity.Item(slide, image, tiles, None if mpp == "file" else float(mpp))

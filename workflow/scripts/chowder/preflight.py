@@ -16,6 +16,7 @@ from typing import Protocol
 
 from chowder.data.download.client import local_path
 from chowder.features.encoders.families import FAMILIES, family_of
+from chowder.features.encoders.networks import NETWORKS
 from chowder.files import UserError
 
 SCHEMES = ("https", "http", "file")
@@ -88,6 +89,18 @@ def encoders(names: Sequence[str], weights: Mapping[str, str]) -> None:
             )
         if path and not TAG.fullmatch(path) and not os.path.isfile(path):
             raise UserError(f"config: embedding.weights.{name}: {path}: no such file: give the path of the checkpoint")
+
+
+def hub(names: Iterable[str], weights: Mapping[str, str]) -> None:
+    """Check that the weights of encoders of the hub without a file in ``weights`` are in its cache or to be had.
+
+    Takes a few seconds at most. Raises :class:`UserError` that tells no network from a gated or absent repository.
+    """
+    for name in names:
+        if name in NETWORKS and not weights.get(name):
+            from chowder.features.encoders.hub import check
+
+            check(name, NETWORKS[name].repository)
 
 
 def folds(number: int, over: str, rows: Iterable[Row], stratify: str = "label_center") -> None:

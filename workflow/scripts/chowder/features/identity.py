@@ -71,7 +71,10 @@ def feature_key(item: Item, encoder: Encoder) -> str:
         state.st_size,
         state.st_mtime_ns,
     ]
-    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
+    more = getattr(encoder, "decisive", {})  # the entry of a table, and what the user put in place of the encoder's own
+    if more:
+        parts.append(more)
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
 
 def library_versions() -> dict[str, str]:

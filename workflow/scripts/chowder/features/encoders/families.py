@@ -6,12 +6,15 @@ This module does not count in fingerprints of code. A job that depends on an enc
 
 from __future__ import annotations
 
+from chowder.features.encoders.networks import NETWORKS
+
 # Name, or what stands before the colon of a name, and the function that builds the network: "module:function".
 FAMILIES: dict[str, str] = {
     **dict.fromkeys(
         ("resnet18", "resnet34", "resnet50", "resnet101", "resnet152"), "chowder.features.encoders.resnet:resnet"
     ),
     "efficientnet_lite0": "chowder.features.encoders.lite0:efficientnet_lite0",
+    **dict.fromkeys(NETWORKS, "chowder.features.encoders.pathology:pathology"),
     "timm": "chowder.features.encoders.timm:timm_model",
 }
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from chowder.features.encoders.base import Encoder, fold_batch_norm
@@ -22,6 +23,9 @@ def load(
     normalisation: str = "nikitenko",
     compile: bool = False,
     fold: bool = True,
+    mean: Sequence[float] | None = None,
+    std: Sequence[float] | None = None,
+    pooling: str | None = None,
 ) -> Encoder:
     """Load an encoder by name, check its weights, and make it fast.
 
@@ -32,7 +36,11 @@ def load(
     device : "auto" (CUDA when there is one), "cpu", "cuda" or "cuda:1"
     precision : "auto" (bf16 where the hardware is fast at it, else fp32), "fp32", "bf16", "fp16" (CUDA only)
     compile : torch.compile; costs about a minute at the start
+    normalisation : "nikitenko", "none" (its mean and std alone), or "auto": nikitenko for the ResNets of the paper's
+        family, none for others
     fold : merge batch normalisation into the convolutions (equal up to rounding)
+    mean, std : of the training images (RGB, 0 to 1), where the encoder's own are not known or not wanted
+    pooling : "class", "mean" or "class_mean" of the tokens of a transformer, in place of its own
 
     Raises UserError for an unknown name, an absent, corrupt or unsuitable weight file, and a device that is not there.
     """
@@ -46,9 +54,21 @@ def load(
     module, _, function = builder.partition(":")
     place = torch_device(device)
     precision = _precision(precision, place)
-    if normalisation not in {"nikitenko", "none"}:
-        raise UserError(f"embedding.normalisation: {normalisation!r} is neither 'nikitenko' nor 'none'")
-    built = getattr(importlib.import_module(module), function)(name.partition(":")[2] or name, weights or None)
+    if normalisation not in {"auto", "nikitenko", "none"}:
+        raise UserError(f"embedding.normalisation: {normalisation!r} is none of 'auto', 'nikitenko', 'none'")
+    if normalisation == "auto":
+        normalisation = "nikitenko" if name.startswith("resnet") else "none"
+    if (mean is None) != (std is None):
+        raise UserError(f"embedding.mean and embedding.std of {name}: give both or neither")
+    more = {"statistics": (tuple(mean), tuple(std))} if mean is not None else {}
+    makes = getattr(importlib.import_module(module), function)
+    built = makes(name.partition(":")[2] or name, weights or None, **(more if name.startswith("timm:") else {}))
+    if more:
+        built.mean, built.std = more["statistics"]
+    if pooling:
+        from chowder.features.encoders.pathology import pooled
+
+        built.model = pooled(getattr(built.model, "model", built.model), pooling)
     model = built.model.eval().requires_grad_(False)
     if fold:
         model = fold_batch_norm(model)
@@ -60,7 +80,7 @@ def load(
         raise UserError(f"encoder {name}: gives features of shape {shape}, not one vector a tile: choose another model")
     if compile:
         model = torch.compile(model, dynamic=False)
-    return Encoder(
+    encoder = Encoder(
         name,
         model,
         shape[1],
@@ -73,6 +93,9 @@ def load(
         place,
         module,
     )
+    decisive = {"mean": mean, "std": std, "pooling": pooling, "entry": getattr(built, "entry", None)}
+    encoder.decisive = {key: value for key, value in decisive.items() if value}
+    return encoder
 
 
 def _precision(precision: str, device: torch.device) -> str:
