@@ -88,7 +88,11 @@ def program(name):
     return {"program": untracked(near(PROGRAMS / f"{name}.py"))}
 
 
-TABLES = ("chowder.models.kinds", "chowder.features.encoders.families", "chowder.features.encoders.networks")  # of methods and encoders by name
+TABLES = (
+    "chowder.models.kinds",
+    "chowder.features.encoders.families",
+    "chowder.features.encoders.networks",
+)  # of methods and encoders by name
 
 
 @functools.cache
