@@ -263,6 +263,7 @@ CHANGES: list[Change] = [
         "`download`",
         NOTHING,
         download__base_url="/tmp/mirror",
+        download__levels="needed",
         download__retries=3,
         download__patience_min=5,
         download__timeout_s=5,

@@ -391,6 +391,16 @@ DOWNLOAD = {  # where a file comes from does not matter when its checksum is pin
     "base": untracked(BASE_URL) if config["download"]["checksums_sha256"] else (lambda wildcards: BASE_URL),
     "settings": untracked(json.dumps(chosen("download.retries", "download.patience_min", "download.timeout_s"))),
 }
+LEVEL_SUMS = [path for path in (near(WORKFLOW.parent / "config/camelyon16_levels.csv"),) if os.path.isfile(path)]
+
+
+def levels_read(wildcards):
+    """An option that names the settings which decide what levels of a slide are read; nothing: it is fetched whole."""
+    if config["download"]["levels"] == "all":
+        return ""
+    tiles = {key: config["tiles"][key] for key in ("size", "mpp", "resample")}
+    reads = {"tissue_mpp": config["tissue"]["mpp"], "tiles": tiles, "mpp": SLIDES[wildcards.slide].mpp}
+    return f"--levels-for {shlex.quote(json.dumps(reads, sort_keys=True))}"
 
 
 def streamed(path):

@@ -106,12 +106,13 @@ if SOURCE == "camelyon16":
             " > {log:q} 2>&1"
 
     rule fetch_slide:
-        """One slide from the bucket or a mirror: continued where it stopped, verified, named only when whole."""
+        """One slide from the bucket or a mirror: whole or the levels that are read, continued, verified."""
         input:
             md5=ancient(f"{RESULTS}/source/checksums.md5"),
             checked=ancient(f"{RESULTS}/source/reference.checked"),
         output:
-            streamed(f"{RESULTS}/slides/{{slide}}.tif"),
+            image=streamed(f"{RESULTS}/slides/{{slide}}.tif"),
+            record=f"{RESULTS}/source/slides/{{slide}}.json",
         log:
             f"{LOGS}/fetch_slide/{{slide}}.log",
         benchmark:
@@ -126,6 +127,8 @@ if SOURCE == "camelyon16":
         params:
             **program("fetch"),
             **DOWNLOAD,
+            levels=levels_read,
+            sums=untracked(passing("--sums", LEVEL_SUMS)),
             key=lambda wildcards, threads: SLIDES[wildcards.slide].image,
             place=take_place,
         shell:
@@ -136,8 +139,9 @@ if SOURCE == "camelyon16":
             " --key {params.key:q}"
             " --md5-list {input.md5:q}"
             " --settings {params.settings:q}"
-            " {params.place}"
-            " --output {output:q}"
+            " {params.levels} {params.sums} {params.place}"
+            " --record {output.record:q}"
+            " --output {output.image:q}"
             " > {log:q} 2>&1"
 
     rule fetch_annotation:

@@ -7,13 +7,18 @@ from __future__ import annotations
 import argparse
 import contextlib
 import json
+import os
 from pathlib import Path
 
-from chowder.data import camelyon16
+from chowder.data import camelyon16, cohort
 from chowder.data.download import caller, places, room
-from chowder.data.download.client import fetch
+from chowder.data.download.client import fetch, local_path
+from chowder.data.download.levels import Whole, drop_leftovers, fetch_levels
+from chowder.data.download.partial import shown, tell
 from chowder.data.download.transfer import Settings
-from chowder.files import UserError, run
+from chowder.files import UserError, run, write_text
+
+SHARE = 0.4  # of a slide's bytes, at the most, where level 0 is not read
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -36,6 +41,10 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument(
         "--settings", type=json.loads, default={}, help="JSON: retries, timeout_s, ... (fetch.Settings)"
     )
+    some = parser.add_argument_group("levels of a slide instead of the whole file")
+    some.add_argument("--levels-for", type=json.loads, help="JSON: tissue_mpp, tiles (size, mpp, resample), mpp")
+    some.add_argument("--sums", help="CSV with slide,pages,sha256 of what such a fetch brings; others are not checked")
+    parser.add_argument("--record", help="JSON to write: source, length, bytes that are here, checksums")
     run_ = parser.add_argument_group("as one of many fetches of a run")
     run_.add_argument("--places", action="store_true", help="wait for a place, by the plan beside --output")
     run_.add_argument("--caller", type=int, help="process id of the Snakemake that waits for this fetch")
@@ -55,10 +64,70 @@ def main(argv: list[str] | None = None) -> None:
     with caller.refused_once(output, args.caller), contextlib.ExitStack() as stack:
         if args.places:
             plan = places.read_plan(output.parent)
-            room.once_a_run(plan, output.parent, lambda slides: sizes(args.base, slides, args.settings))
+            share = SHARE if args.levels_for else 1.0
+            room.once_a_run(plan, output.parent, lambda slides: sizes(args.base, slides, args.settings, share))
             idle = [caller.Idle(args.caller)] if args.caller else []
             stack.enter_context(places.place(args.slide, output.parent, *idle))
-        fetch(urls, output, md5=md5, sha256=args.sha256, settings=args.settings)
+        record = bring(urls, output, md5, args)
+        date(output, md5)
+        if args.record:
+            write_text(args.record, json.dumps(record, indent=1) + "\n")
+
+
+def bring(urls: list[str], output: Path, md5: str | None, args: argparse.Namespace) -> dict[str, object]:
+    """The levels that are read, where they can be fetched alone; the whole file otherwise. Returns the record."""
+    if args.levels_for and local_path(urls[0]) is None:  # a local file is linked
+        try:
+            return bring_levels(urls, output, args)
+        except Whole as reason:
+            tell(f"warning: {output.name}: is fetched whole: {reason}")
+            drop_leftovers(output)
+    done = fetch(urls, output, md5=md5, sha256=args.sha256, settings=args.settings)
+    return {"levels": "all", "source": shown(done.source), "length": done.size, "size": done.size} | done.sums
+
+
+def bring_levels(urls: list[str], output: Path, args: argparse.Namespace) -> dict[str, object]:
+    """The levels that tissue, tiles, previews and figures read, each tile decoded once."""
+    from chowder.slides import levels, strict
+
+    reads = args.levels_for
+    mpp = float(reads["mpp"]) if reads["mpp"] else None
+
+    def choose(path: Path, pages) -> list[tuple[int, None]]:
+        found = levels.needed(path, reads["tiles"], reads["tissue_mpp"], mpp)
+        if found.obstacle:
+            raise Whole(found.obstacle)
+        return [(page, None) for page in found.pages]
+
+    def expected(done) -> str:
+        wanted = known.get(args.slide, {}).get(" ".join(map(str, done.pages)))
+        return f"sha256 is {done.sha256}, expected {wanted}" if wanted not in (None, done.sha256) else ""
+
+    known = read_sums(args.sums) if args.sums else {}
+    done = fetch_levels(
+        urls, output, choose, lambda data, page: strict.damage(data, page.tile, page.tables), args.settings, expected
+    )
+    kept = {key: getattr(done, key) for key in ("source", "length", "size", "pages", "tiles", "sha256", "etag")}
+    return {"levels": "needed"} | kept
+
+
+def date(output: Path, md5: str | None) -> None:
+    """Give a fetched file a time that follows from its content (a day before 2010).
+
+    The store knows a slide by size and time: fetched again, in parts or whole, it is the same slide with the same
+    features. A link to a local file has that file's time.
+    """
+    if md5 and not output.is_symlink():
+        seconds = 1_000_000_000 + int(md5[:7], 16)
+        os.utime(output, (seconds, seconds))
+
+
+def read_sums(path: str) -> dict[str, dict[str, str]]:
+    """Return sha256 by slide and pages (``"1 2 3"``) of a list of such sums."""
+    sums: dict[str, dict[str, str]] = {}
+    for row in cohort.read_rows(path, ("slide", "pages", "sha256")):
+        sums.setdefault(row["slide"], {})[row["pages"]] = row["sha256"].lower()
+    return sums
 
 
 def addresses(base: str, names: list[str]) -> list[str]:
@@ -66,10 +135,11 @@ def addresses(base: str, names: list[str]) -> list[str]:
     return [f"{base.rstrip('/')}/{name}" for name in dict.fromkeys(names)]
 
 
-def sizes(base: str, slides: list[str], settings: dict) -> dict[str, int]:
-    """Bytes of each slide."""
+def sizes(base: str, slides: list[str], settings: dict, share: float) -> dict[str, int]:
+    """Bytes of each slide that will be on the disk."""
     urls = {slide: addresses(base, camelyon16.candidates(slide, "image", settings.get("layouts"))) for slide in slides}
-    return room.ask_sizes(urls, Settings.of(settings), camelyon16.MEAN_BYTES)
+    told = room.ask_sizes(urls, Settings.of(settings), camelyon16.MEAN_BYTES)
+    return {slide: int(size * share) for slide, size in told.items()}
 
 
 if __name__ == "__main__":
