@@ -103,6 +103,21 @@ def test_the_mean_of_many_float16_values_does_not_overflow():
     assert Bags.from_arrays([np.full((5000, 1), 100, np.float16)]).pooled("mean")[0, 0] == 100
 
 
+@pytest.mark.parametrize("dtype", [np.float16, np.float32])
+def test_pooling_is_numpys_for_values_of_any_sign_and_is_shared_by_subsets(dtype, monkeypatch):
+    rng = np.random.default_rng(0)
+    x = [rng.normal(scale=10.0 ** rng.integers(-7, 4), size=(n, 9)).astype(dtype) for n in (1, 127, 128, 300)]
+    x[1] = -abs(x[1])
+    made = Bags.from_arrays(x)
+    for how in ("mean", "max"):
+        expected = [getattr(rows.astype(np.float64), how)(axis=0) for rows in x]
+        np.testing.assert_allclose(made.pooled(how), expected, rtol=1e-12 if how == "mean" else 0)
+    monkeypatch.setattr("chowder.features.bags.POOLS", dict.fromkeys(("mean", "max"), None))  # nothing is pooled again
+    np.testing.assert_array_equal(made.subset(["3", "1"]).pooled("max"), made.pooled("max")[[3, 1]])
+    with pytest.raises(ValueError, match="unknown pooling 'sum'"):
+        made.pooled("sum")
+
+
 def _break(path, how):
     if how == "missing":
         path.unlink()

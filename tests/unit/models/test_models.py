@@ -18,10 +18,14 @@ def by_sorting(values, r):
     return [ascending[max(n - 1 - i, 0)] for i in range(r)] + [ascending[min(i, n - 1)] for i in range(r)]
 
 
+COUNTS = [[1, 2, 4, 9, 10, 11, 57], [101, 101, 101], [3], [1, 250, 999]]
+
+
+@pytest.mark.parametrize("decimals", [9, 1])  # 1: many equal values
+@pytest.mark.parametrize("counts", COUNTS)
 @pytest.mark.parametrize("r", [1, 2, 5, 30])
-def test_extremes_are_those_of_a_sort_slide_by_slide(r):
-    counts = [1, 2, 4, 9, 10, 11, 57]
-    scores = torch.randn((3, sum(counts)), generator=torch.Generator().manual_seed(1))
+def test_extremes_are_those_of_a_sort_slide_by_slide(r, counts, decimals):
+    scores = torch.randn((3, sum(counts)), generator=torch.Generator().manual_seed(1)).round(decimals=decimals)
     starts = np.cumsum(counts) - counts
     found = extremes(scores, torch.tensor(starts), torch.tensor(counts), r)
     assert found.shape == (3, len(counts), 2 * r)
@@ -31,6 +35,7 @@ def test_extremes_are_those_of_a_sort_slide_by_slide(r):
             assert ((columns >= start) & (columns < start + count)).all()
             wanted = by_sorting(scores[row, start : start + count].numpy(), r)
             np.testing.assert_array_equal(scores[row, columns].numpy(), wanted)
+            assert all(len(set(part[:count])) == min(r, count) for part in (columns[:r], columns[r:]))  # none twice
 
 
 def test_padding_is_never_selected_even_beside_extreme_values():

@@ -20,11 +20,12 @@ from chowder.models.networks import Ensemble, extremes
 
 # Nodes of a table on either side: embedding values that can enter the top R, and those that can enter the bottom R.
 NODES, OUTER = 97, 32
+COLUMNS = 2 * (NODES + OUTER)
 # The outer nodes reach this many times the range of the training tiles' values beyond them, ever wider apart. Beyond
 # those the score is constant.
 REACH = 8.0
-# Slides' values held at a time while a table is made: nodes x slides x 2R x J floats per member.
-_VALUES = 2**23
+# Floats held at a time while a member's table is made: nodes x slides x the widest layer. 2 MB stay in the cache.
+_VALUES = 2**19
 
 
 @dataclass
@@ -82,57 +83,68 @@ def calibrate(models: Sequence[Ensemble], store: Any, y: np.ndarray) -> list[tup
     The loss is the mean cross-entropy without dropout and without the L2 term.
     """
     counts = torch.from_numpy(store.bags.counts).to(store.device)
+    found, jobs = [], []
+    for model, values in zip(models, selected(models, store), strict=True):
+        logits = model.head(values)
+        target = torch.as_tensor(y, dtype=logits.dtype, device=logits.device).expand_as(logits)
+        losses = torch.nn.functional.binary_cross_entropy_with_logits(logits, target, reduction="none").mean(dim=1)
+        found.append((Evidence(*(np.empty((model.members, model.embeddings, COLUMNS)) for _ in range(2))), losses))
+        for m in range(model.members):
+            jobs.append((found[-1][0], m, model.of_members(slice(m, m + 1)), values[m : m + 1]))
 
-    def of_one(job: tuple[Ensemble, torch.Tensor]) -> tuple[Evidence, np.ndarray]:
-        model, values = job
-        with torch.no_grad():
-            low, high = values[..., model.r].amin(dim=1), values[..., 0].amax(dim=1)
-            logits = model.head(values)
-            target = torch.as_tensor(y, dtype=logits.dtype, device=logits.device).expand_as(logits)
-            losses = torch.nn.functional.binary_cross_entropy_with_logits(logits, target, reduction="none").mean(dim=1)
-            return tables(model, values, counts, low, high), losses.double().cpu().numpy()
+    def fill(job: tuple[Evidence, int, Ensemble, torch.Tensor]) -> None:
+        evidence, m, member, values = job
+        nodes, changes = table(member, values, counts)
+        evidence.nodes[m], evidence.values[m] = nodes.cpu().numpy(), changes.cpu().numpy()
 
-    return store.map(of_one, list(zip(models, selected(models, store), strict=True)))
+    store.map(fill, jobs)
+    return [(evidence, losses.double().cpu().numpy()) for evidence, losses in found]
 
 
-def tables(
-    model: Ensemble, values: torch.Tensor, counts: torch.Tensor, low: torch.Tensor, high: torch.Tensor
-) -> Evidence:
-    """Return the evidence tables from what the training slides' extremes are.
+@torch.no_grad()
+def table(member: Ensemble, values: torch.Tensor, counts: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return nodes and values (J, COLUMNS) of one member's evidence from what the training slides' extremes are.
 
     Parameters
     ----------
-    values : (E, S, J, 2R) selected values of the training slides.
+    member : an ensemble of one.
+    values : (1, S, J, 2R) selected values of the training slides.
     counts : (S,) tiles per slide.
-    low, high : (E, J) lowest and highest embedding value of any training tile.
 
     The nodes are spread evenly over the training tiles' values that can enter a slide's bottom R, and over those that
     can enter its top R. Between the two a tile is never selected and its evidence is 0. Others lie beyond the range.
     """
-    base = model.head(values)
-    r = model.r
+    _, slides, embeddings, width = values.shape
+    r = member.r
+    nodes = _nodes(values[0], low=values[0, :, :, r].amin(dim=0), high=values[0, :, :, 0].amax(dim=0), counts=counts)
+    base = member.head(values)
+    out = torch.zeros_like(nodes)
+    at_once = max(
+        1, (_VALUES if values.device.type == "cpu" else 64 * _VALUES) // (slides * max(embeddings * width, 200))
+    )
+    for j in range(embeddings):
+        for first in range(0, COLUMNS, at_once):
+            e = nodes[j, first : first + at_once]
+            changed = values.expand(len(e), -1, -1, -1).clone()
+            changed[:, :, j] = added(values[:, :, j], e[:, None, None], counts, r)
+            logits = member.head(changed.flatten(0, 1)[None]).view(len(e), slides)
+            out[j, first : first + at_once] = (logits - base).mean(dim=1)
+    return nodes, out
+
+
+def _nodes(values: torch.Tensor, low: torch.Tensor, high: torch.Tensor, counts: torch.Tensor) -> torch.Tensor:
+    """Return the nodes (J, COLUMNS) for a member's selected values (S, J, 2R), the lowest (J,) and the highest (J,)."""
+    r = values.shape[2] // 2
     if bool((counts < r).any()):  # any value enters the extremes of a slide with fewer than R tiles
         from_top, from_bottom = low, high
     else:
-        from_top, from_bottom = values[..., r - 1].amin(dim=1), values[..., 2 * r - 1].amax(dim=1)  # (E, J)
+        from_top, from_bottom = values[..., r - 1].amin(dim=0), values[..., 2 * r - 1].amax(dim=0)
     steps = torch.linspace(0, 1, NODES, dtype=values.dtype, device=values.device)
     outer = (1 + REACH) ** torch.linspace(0, 1, OUTER + 1, dtype=values.dtype, device=values.device)[1:] - 1
-    outer = (high - low)[..., None] * outer
-    bottom = from_bottom[..., None] - (from_bottom - low)[..., None] * steps
-    top = from_top[..., None] + (high - from_top)[..., None] * steps
-    nodes = torch.cat([bottom, top, low[..., None] - outer, high[..., None] + outer], dim=2).sort(dim=2).values
-    out = torch.zeros_like(nodes)
-    members, slides, embeddings, width = values.shape
-    at_once = max(1, _VALUES // (members * slides * embeddings * width))
-    for j in range(embeddings):
-        for first in range(0, nodes.shape[2], at_once):
-            e = nodes[:, j, first : first + at_once]  # (E, k)
-            k = e.shape[1]
-            changed = values[:, None].expand(-1, k, -1, -1, -1).clone()
-            changed[:, :, :, j] = added(values[:, None, :, j], e[:, :, None, None], counts, r)
-            logits = model.head(changed.flatten(1, 2)).view(members, k, slides)
-            out[:, j, first : first + k] = (logits - base[:, None]).mean(dim=2)
-    return Evidence(nodes.double().cpu().numpy(), out.double().cpu().numpy())
+    outer = (high - low)[:, None] * outer
+    bottom = from_bottom[:, None] - (from_bottom - low)[:, None] * steps
+    top = from_top[:, None] + (high - from_top)[:, None] * steps
+    return torch.cat([bottom, top, low[:, None] - outer, high[:, None] + outer], dim=1).sort(dim=1).values
 
 
 def added(values: torch.Tensor, e: torch.Tensor, counts: torch.Tensor, r: int) -> torch.Tensor:
@@ -147,6 +159,16 @@ def added(values: torch.Tensor, e: torch.Tensor, counts: torch.Tensor, r: int) -
 
     Returns (..., S, 2R) in the same order.
     """
+    if bool((counts >= r).all()):  # nothing is repeated
+        out = torch.empty((*np.broadcast_shapes(values.shape[:-1], e.shape[:-1]), 2 * r), dtype=values.dtype)
+        out = out.to(values.device)
+        for part, new, nearer, farther in (
+            (values[..., :r], out[..., :r], torch.maximum, torch.minimum),
+            (values[..., r:], out[..., r:], torch.minimum, torch.maximum),
+        ):
+            new[..., 0] = nearer(part[..., :1], e)[..., 0]
+            new[..., 1:] = nearer(part[..., 1:], farther(part[..., :-1], e))
+        return out
     rank = torch.arange(r, device=values.device)
     repeated = rank >= counts[:, None]
     last = torch.minimum(rank, counts[:, None])  # the slide has one tile more now

@@ -29,18 +29,39 @@ def extremes(scores: torch.Tensor, starts: torch.Tensor, counts: torch.Tensor, r
     the last of the top (the lowest value) and the last of the bottom (the highest) are repeated.
     """
     k, n, longest = len(scores), scores.shape[1], int(counts.max())
-    at = torch.arange(longest, device=scores.device)
-    inside = at < counts[:, None]
-    # Slides side by side as a (B, longest) table; the fill is infinite, so it comes after every tile in either order.
-    columns = torch.where(inside, starts[:, None] + at, n - 1).flatten()
-    table = scores.index_select(1, columns).view(k, len(counts), longest)
+    equal = len(counts) * longest == n and bool((counts == longest).all())
+    if equal:
+        table = scores.view(k, len(counts), longest)
+    else:  # slides side by side; the fill below is infinite, so it comes after every tile in either order
+        inside = torch.arange(longest, device=scores.device) < counts[:, None]
+        columns = torch.where(inside, starts[:, None] + torch.arange(longest, device=scores.device), n - 1).flatten()
+        table = scores.index_select(1, columns).view(k, len(counts), longest)
     rank = torch.minimum(torch.arange(r, device=scores.device), counts[:, None] - 1).expand(k, -1, -1)
     found = []
     for largest, fill in ((True, -torch.inf), (False, torch.inf)):
-        table = table.masked_fill(~inside, fill)
-        order = torch.topk(table, min(r, longest), dim=2, largest=largest).indices
-        found.append(order.gather(2, rank))
+        if not equal:
+            table = table.masked_fill(~inside, fill)
+        found.append(_first(table, min(r, longest), largest).gather(2, rank))
     return torch.cat(found, dim=2) + starts[:, None]
+
+
+def _first(table: torch.Tensor, r: int, largest: bool) -> torch.Tensor:
+    """Where the r largest, or smallest, values of each last dimension are, in order.
+
+    With few of many, groups of values are compared first: the r largest values are in the r groups with the largest
+    maxima. That halves the time of torch.topk alone.
+    """
+    length = table.shape[2]
+    size = round((length / r) ** 0.5)
+    if size < 2:
+        return torch.topk(table, r, dim=2, largest=largest).indices
+    groups = length // size  # at least r
+    rows = table[:, :, : groups * size].unflatten(2, (size, groups))
+    best = torch.topk(rows.amax(2) if largest else rows.amin(2), r, dim=2, largest=largest, sorted=False).indices
+    candidates = (best[:, :, None] + torch.arange(0, groups * size, groups, device=table.device)[:, None]).flatten(2)
+    rest = torch.arange(groups * size, length, device=table.device).expand(*table.shape[:2], -1)
+    candidates = torch.cat([candidates, rest], dim=2)
+    return candidates.gather(2, torch.topk(table.gather(2, candidates), r, dim=2, largest=largest).indices)
 
 
 class Ensemble(nn.Module):

@@ -199,52 +199,90 @@ class FeatureStore:
         chosen : (EJ, k) columns of what :meth:`scores` returned for ``slides``.
         slope : (EJ, k) derivative of the loss by each selected value; a column chosen twice counts twice.
 
-        Each row that any of them selected is read once, and multiplied with the ensembles that may need it: those that
-        select many rows come first, so the rows of a group need the first few of them.
+        Ensembles whose members select few rows, and different ones, are computed member by member. For the others, each
+        row that any of them selected is read once.
         """
         counts = self.bags.counts[slides]
-        rows = int(counts.sum())
-        used = torch.zeros((len(selected), rows), dtype=torch.bool, device=self.device)
+        shift = torch.from_numpy(np.repeat(self.bags.starts[slides] - (np.cumsum(counts) - counts), counts))
+        shift = shift.to(self.device)
+        used = torch.zeros((len(selected), len(shift)), dtype=torch.bool, device=self.device)
         for marks, (chosen, _) in zip(used, selected, strict=True):
             marks[chosen] = True
-        first = torch.argsort(used.sum(dim=1), descending=True, stable=True).tolist()
-        sizes = [len(selected[i][0]) for i in first]
+        numbers = used.sum(dim=1).tolist()
+        found: list[torch.Tensor | None] = [None] * len(selected)
+        alone = [
+            i
+            for i, (chosen, _) in enumerate(selected)
+            if self.device.type == "cpu" and chosen.numel() < numbers[i] * (0.7 + 0.045 * len(chosen))
+        ]
+        for i in alone:
+            found[i] = self._by_member(shift, *selected[i])
+        rest = [i for i in range(len(selected)) if i not in alone]
+        if rest:
+            rest.sort(key=lambda i: -numbers[i])
+            gradients = self._together(slides, shift, used[rest], [selected[i] for i in rest])
+            for i, gradient in zip(rest, gradients, strict=True):
+                found[i] = gradient
+        return found
+
+    def _by_member(self, shift: torch.Tensor, chosen: torch.Tensor, slope: torch.Tensor) -> torch.Tensor:
+        """Gradient (EJ, P) of one ensemble; each member's rows are read for it alone."""
+        total = torch.empty((len(chosen), self.features.shape[1]), dtype=self.exact)
+        rows = chosen + shift[chosen]
+
+        def add(some: list[int]) -> None:
+            with torch.no_grad():
+                for k in some:
+                    x = self.features.index_select(0, rows[k]).to(self.exact)
+                    torch.mv(x.T, slope[k], out=total[k])
+
+        self.map(add, _parts(list(range(len(chosen))), PIECES * self.threads))
+        return total
+
+    def _together(
+        self,
+        slides: np.ndarray,
+        shift: torch.Tensor,
+        used: torch.Tensor,
+        selected: Sequence[tuple[torch.Tensor, torch.Tensor]],
+    ) -> Sequence[torch.Tensor]:
+        """Gradients of ensembles; those that select most come first, so each row needs the first few of them only.
+
+        ``used`` (ensembles, rows of the batch): which rows each of them selected.
+        """
+        sizes = [len(chosen) for chosen, _ in selected]
+        rows = len(shift)
         factors = torch.zeros((sum(sizes), rows), dtype=self.exact, device=self.device)
         needed = torch.zeros(rows, dtype=torch.int64, device=self.device)  # leading rows of `factors` that are not 0
-        for end, size, i in zip(itertools.accumulate(sizes), sizes, first, strict=True):
-            factors[end - size : end].scatter_add_(1, *selected[i])
-            needed[used[i]] = end
+        for end, marks, one in zip(itertools.accumulate(sizes), used, selected, strict=True):
+            factors[end - len(one[0]) : end].scatter_add_(1, *one)
+            needed[marks] = end
         work = torch.bincount(needed, minlength=len(factors) + 1).cpu().numpy()
         picked = (work[1:] * (PICKING + np.arange(1, len(factors) + 1))).sum()
+        jobs: list[tuple] = []
         if picked > rows * len(factors) and self.dtype == self.exact:  # reading everything in order beats picking rows
-            groups = [(None, len(factors))]
+            jobs = [(some, len(factors), None, factors) for some in _parts(self._chunks(slides), PARTS)]
         else:
-            shift = torch.from_numpy(np.repeat(self.bags.starts[slides] - (np.cumsum(counts) - counts), counts))
-            shift = shift.to(self.device)
-            groups = [((needed == columns).nonzero()[:, 0], columns) for columns in np.flatnonzero(work[1:]) + 1]
-        jobs = []
-        for where, columns in groups:
-            if where is None:
-                jobs += [(some, columns, None, factors) for some in _parts(self._chunks(slides), PARTS)]
-                continue
-            chunks = [(at, min(self.limit, len(where) - at)) for at in range(0, len(where), self.limit)]
-            place = (where + shift[where]).to(self.features.device)
-            own = factors[:columns].index_select(1, where)
-            jobs += [([(a, n, [(a, n)]) for a, n in some], columns, place, own) for some in _parts(chunks, PARTS)]
+            for columns in np.flatnonzero(work[1:]) + 1:
+                where = (needed == columns).nonzero()[:, 0]
+                place = (where + shift[where]).to(self.features.device)
+                own = factors[:columns].index_select(1, where)
+                edges = [(at, min(self.limit, len(where) - at)) for at in range(0, len(where), self.limit)]
+                chunks = [(at, length, [(at, length)]) for at, length in edges]
+                jobs += [(some, columns, place, own) for some in _parts(chunks, PARTS)]
 
         def add(job: tuple) -> torch.Tensor:
             some, columns, place, own = job
             with torch.no_grad():
-                total = torch.zeros((columns, self.features.shape[1]), dtype=self.exact, device=self.device)
+                part = torch.zeros((columns, self.features.shape[1]), dtype=self.exact, device=self.device)
                 for at, length, ranges in some:
-                    total.addmm_(own[:columns, at : at + length], self._load(ranges, place))
-                return total
+                    part.addmm_(own[:, at : at + length], self._load(ranges, place))
+                return part
 
         total = torch.zeros((len(factors), self.features.shape[1]), dtype=self.exact, device=self.device)
         for part in self.map(add, jobs):
             total[: len(part)] += part
-        found = dict(zip(first, total.split(sizes), strict=True))
-        return [found[i] for i in range(len(selected))]
+        return total.split(sizes)
 
 
 def _parts(items: list, number: int) -> list[list]:
