@@ -228,6 +228,11 @@ CHANGES: list[Change] = [
         ),
     ),
     Change("a slide's file replaced", ONE_SLIDE, edit=another_image),
+    Change(
+        "a column `md5` added to `slides.table`",
+        NOTHING,
+        edit=table(lambda text: "\n".join(f"{line},{'md5' if line[:6] == 'slide,' else ''}" for line in text.split())),
+    ),
     *keys(
         "`slides.image`, `slides.annotation`: patterns of file names",
         TABULATED,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import hashlib
 import json
 import os
 import re
@@ -315,6 +316,41 @@ def test_a_table_without_split_gives_cross_validation_only(fresh, tmp_path):
                              f"slides={{root: {tmp_path}}}", "figures={heatmaps: []}").stdout)  # fmt: skip
     assert jobs["evaluate"] == 6
     assert not {"localise", "lesions", "split_bias", "simulate", "figure_heatmap"} & set(jobs)
+
+
+def test_an_md5_column_is_verified_and_reruns_nothing_else(tiny, tmp_path):
+    """Added later, it plans the verification and the table; a wrong sum, and a file that changes, are one line."""
+    root, names = tmp_path / "slides", ("normal_001", "tumor_001", "normal_002", "tumor_002")
+    (root / "images").mkdir(parents=True)
+    sums = {}
+    for name in names:
+        shutil.copy(tiny / f"results/tiny/slides/{name}.tif", root / "images")
+        sums[name] = hashlib.md5((root / f"images/{name}.tif").read_bytes()).hexdigest()
+
+    def write(**md5):
+        rows = [f"{name},{name[:-4]},{md5.get(name, '')}" for name in names]
+        (root / "slides.csv").write_text("\n".join(["slide,label,md5", *rows]) + "\n")
+
+    arguments = ["--configfile", "config/real_slides.yaml", "--config", f"slides={{root: {root}}}", "dataset=own"]
+    arguments += ["figures={heatmaps: []}", "cv={folds: 2}"]
+    targets = ["--", "results/own/slides.csv", *(f"results/own/tiles/{name}.parquet" for name in names)]
+    verified = [f"results/own/verified/{name}.json" for name in names]
+    other = clone(tmp_path / "clone")
+    write()
+    snakemake(other, "--cores", "2", *arguments, *targets)
+    write(normal_001=sums["normal_001"], tumor_001=sums["tumor_001"])
+    assert planned(snakemake(other, "-n", *arguments, *targets, *verified[:2]).stdout) == {"verify_slide": 2}
+    assert planned(snakemake(other, "-n", *arguments).stdout)["verify_slide"] == 2, "the default target asks for it"
+    snakemake(other, "--cores", "2", *arguments, *targets, *verified[:2])
+    assert "Nothing to be done" in snakemake(other, "-n", *arguments, *targets, *verified[:2]).stdout
+    write(normal_001=sums["normal_001"], tumor_001=sums["tumor_001"], tumor_002=sums["tumor_001"].upper())
+    result = snakemake(other, "--cores", "2", *arguments, *targets, verified[3], check=False)
+    assert result.returncode == 1
+    words = f"tumor_002.tif: md5 is {sums['tumor_002']}, the slides table has {sums['tumor_001']} for slide tumor_002"
+    assert words in result.stdout + (other / "results/own/logs/verify_slide/tumor_002.log").read_text()
+    write(normal_001=sums["normal_001"], tumor_001=sums["tumor_001"])
+    os.utime(root / "images/tumor_001.tif", (1, 1))  # another file, older than the one that was verified
+    assert planned(snakemake(other, "-n", *arguments, "--", *verified[:2]).stdout) == {"verify_slide": 1}
 
 
 def test_test_slides_without_any_annotated_tumour_plan_no_lesion_evaluation(fresh, tmp_path):

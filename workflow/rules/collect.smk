@@ -4,12 +4,14 @@
 rule features:
     """Feature files of all slides, and their index."""
     input:
+        VERIFIED,
         expand(f"{RESULTS}/features/{{encoder}}/index.json", encoder=ENCODERS),
 
 
 rule models:
     """Trained ensembles of every method and split, and their predictions."""
     input:
+        VERIFIED,
         expand(
             f"{RESULTS}/predictions/{{encoder}}/{{method}}/{{split}}.csv",
             encoder=ENCODERS,
@@ -21,6 +23,7 @@ rule models:
 rule benchmark:
     """The benchmark table as CSV, Markdown, LaTeX and HTML, and the second table of measures of use."""
     input:
+        VERIFIED,
         expand(f"{RESULTS}/benchmark.{{form}}", form=["csv", "md", "tex", "html"]),
         expand(f"{RESULTS}/metrics.{{form}}", form=["csv", "md", "html"]),
 
@@ -28,12 +31,14 @@ rule benchmark:
 rule figures:
     """The paper's figures as PNG and SVG."""
     input:
+        VERIFIED,
         FIGURES,
 
 
 rule report:
     """One HTML file with the table, the figures, their captions and how they were made."""
     input:
+        VERIFIED,
         f"{RESULTS}/report.html",
 
 

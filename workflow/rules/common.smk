@@ -1,6 +1,7 @@
 # Functions and lists that the rules share. No rule stands here, and no rule file defines a function.
 import dataclasses
 import functools
+import hashlib
 import io
 import json
 import os
@@ -173,6 +174,14 @@ if not any(SLIDES[s].label for s in FROC_SLIDES):
     FROC_SLIDES = []  # nothing to find: the table says so
 
 
+# Slides of one's own with an md5. Their records are inputs of targets, not of jobs: a column that is added later reruns
+# nothing that was computed.
+VERIFIED = [f"{RESULTS}/verified/{s}.json" for s, row in SLIDES.items() if ROOT is not None and row.md5]
+
+
+RESOLVED = hashlib.sha256(json.dumps([row.resolved(SIMULATED) for row in SLIDES.values()]).encode()).hexdigest()
+
+
 def image(slide):
     """The slide's file: the user's own, or where a rule puts it."""
     return os.path.join(ROOT, SLIDES[slide].image) if ROOT is not None else f"{RESULTS}/slides/{slide}.tif"
@@ -184,6 +193,12 @@ def annotation(slide):
         return []
     own = os.path.join(ROOT, SLIDES[slide].annotation) if ROOT is not None else None
     return [own or f"{RESULTS}/annotations/{slide}.xml"]
+
+
+def state_of(path):
+    """Size and time of a file: when they change, the file has. (Snakemake overlooks one that is older than before.)"""
+    state = os.stat(path)
+    return f"{state.st_size} bytes, {state.st_mtime_ns}"
 
 
 def passing(flag, paths):

@@ -5,7 +5,7 @@
 rule slides_table:
     """The resolved slides table: every row checked, every optional column filled."""
     input:
-        table=TABLE,
+        table=ancient(TABLE),  # what it says is compared below: another md5 or order of columns reruns nothing
         reference=[f"{RESULTS}/source/reference.checked"] if SOURCE == "camelyon16" else [],
     output:
         f"{RESULTS}/slides.csv",
@@ -16,7 +16,7 @@ rule slides_table:
         runtime=5,
     params:
         **code("slides_table"),
-        settings=settings("slides.image", "slides.annotation", simulated=SIMULATED),
+        settings=settings("slides.image", "slides.annotation", simulated=SIMULATED, rows=RESOLVED),
         root=passing("--root", [ROOT] if ROOT is not None else []),
     shell:
         "python {params.program:q}"
@@ -24,6 +24,33 @@ rule slides_table:
         " --settings {params.settings:q}"
         " --output {output:q}"
         " > {log:q} 2>&1"
+
+
+if VERIFIED:
+
+    rule verify_slide:
+        """The md5 of a slide's file is the one in the slides table."""
+        input:
+            image=lambda wildcards: image(wildcards.slide),
+        output:
+            f"{RESULTS}/verified/{{slide}}.json",
+        log:
+            f"{LOGS}/verify_slide/{{slide}}.log",
+        priority: 1  # before anything is computed from the slide
+        resources:
+            mem_mb=200,
+            runtime=60,
+        params:
+            **program("verify_slide"),
+            md5=lambda wildcards: SLIDES[wildcards.slide].md5,
+            state=lambda wildcards: state_of(image(wildcards.slide)),
+        shell:
+            "python {params.program:q}"
+            " --slide {wildcards.slide}"
+            " --image {input.image:q}"
+            " --md5 {params.md5}"
+            " --output {output:q}"
+            " > {log:q} 2>&1"
 
 
 if SIMULATED:

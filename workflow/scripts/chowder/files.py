@@ -62,6 +62,12 @@ def sha256(path: str | os.PathLike) -> str:
         return hashlib.file_digest(handle, "sha256").hexdigest()
 
 
+def md5(path: str | os.PathLike) -> str:
+    """Hexadecimal md5 of a file's content: against accidents, where somebody gave an md5."""
+    with open(path, "rb") as handle:
+        return hashlib.file_digest(handle, "md5").hexdigest()
+
+
 def run(main: Callable[[list[str] | None], None]) -> None:
     """Run a script's ``main``: a :class:`UserError` (or a full disk) becomes one line on stderr and exit status 1."""
     try:
