@@ -169,7 +169,9 @@ def test_too_little_disk_is_one_line_before_any_slide_comes(mirror, tmp_path):
     with FaultServer(root=mirror) as server:
         content = server.content
         server.content = lambda path: content(path) if "/images/" not in path else Huge()
-        result = snakemake(folder, "features", "--cores", "2", *options(mirror, server.url()), check=False)
+        arguments = ["features", "--cores", "2", "--workflow-profile", "none", *options(mirror, server.url())]
+        result = snakemake(folder, *arguments, check=False)
+        assert 'net=Resource("net", 4)' in result.stdout, "downloads are bounded also without a profile"
         assert not server.sent("/images/normal_001.tif")
     assert result.returncode == 1
     assert "2 slides at a time (slides.at_once), up to 2e+05 TB more on the disk; " in result.stdout

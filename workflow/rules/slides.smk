@@ -84,6 +84,8 @@ if SIMULATED:
 
 
 if SOURCE == "camelyon16":
+    if "net" not in workflow.global_resources:  # no profile says so, and 399 downloads would start together
+        workflow.register_resource("net", 4)
 
     rule fetch_source:
         """The organisers' checksums and reference labels, held against their pinned sha256."""
@@ -146,7 +148,7 @@ if SOURCE == "camelyon16":
             f"{TIMES}/fetch_slide/{{slide}}.tsv"
         priority: lambda wildcards: FETCH_PRIORITY.get(wildcards.slide, 0)
         retries: 2  # what a new job can mend: the program was killed
-        threads: 0  # no core is taken from computing: a fetch waits, for the network or for a place
+        threads: lambda wildcards: 0 if workflow.local_exec else 1  # it waits: for the network, for a place
         resources:
             mem_mb=300,
             runtime=240,
