@@ -14,6 +14,7 @@ import threading
 import time
 from pathlib import Path
 
+import psutil
 import pytest
 
 from workflow_clone import begin, clone, planned, snakemake
@@ -53,14 +54,16 @@ def mirror(tiny, tmp_path_factory):
     return root
 
 
-def options(mirror: Path, base: str, at_once: int = AT_ONCE, timeout_s: int = 5) -> list[str]:
+def options(
+    mirror: Path, base: str, at_once: int = AT_ONCE, timeout_s: int = 5, levels: str = "needed", keep: bool = False
+) -> list[str]:
     pins = {
         key: hashlib.sha256((mirror / name).read_bytes()).hexdigest()
         for key, name in {"checksums_sha256": "checksums.md5", "reference_sha256": "evaluation/reference.csv"}.items()
     }
-    download = {"base_url": base, "timeout_s": timeout_s, "retries": 3, "patience_min": 0} | pins
+    download = {"base_url": base, "levels": levels, "timeout_s": timeout_s, "retries": 3, "patience_min": 0} | pins
     small = {
-        "slides": {"table": str(mirror / "table.csv"), "at_once": at_once},
+        "slides": {"table": str(mirror / "table.csv"), "at_once": at_once, "keep": keep},
         "download": download,
         "encoders": ["efficientnet_lite0"],
         "embedding": {"shard": 2, "batch": 32, "threads": 1},
@@ -102,25 +105,36 @@ def features(index: Path) -> dict[str, str]:
 
 
 def fetched(server: FaultServer) -> dict[str, int]:
-    """How often each slide was asked for from its beginning."""
-    paths = [entry.path for entry in server.log if entry.path.startswith("/images/") and not entry.range]
+    """How often each slide was asked for from its beginning, whole or for its directories."""
+    begun = [entry for entry in server.log if entry.range in (None, "bytes=0-15")]
+    paths = [entry.path for entry in begun if entry.path.startswith("/images/")]
     return {path: paths.count(path) for path in paths}
 
 
-def test_checksums_to_table_over_a_bad_network_with_few_slides_on_disk(tiny, mirror, tmp_path):
-    folder = clone(tmp_path / "clone")
-    results = folder / "results/camelyon16"
-    with FaultServer(root=mirror) as server, Watch(results / "slides", DRAWN) as watch:
-        server.faults["/images/tumor_001.tif"] = [Fault("drop", 300_000), Fault("status", 503)]
-        server.faults["/images/normal_002.tif"] = [Fault("wrong")]
+@pytest.fixture(scope="module")
+def streamed(mirror, tmp_path_factory):
+    """A run to the table over a bad network, slides deleted after use: its folder, the watch, the server."""
+    folder = clone(tmp_path_factory.mktemp("streamed") / "clone")
+    with FaultServer(root=mirror) as server, Watch(folder / "results/camelyon16/slides", DRAWN) as watch:
+        server.faults["/images/tumor_001.tif"] = [Fault("none")] * 5 + [Fault("drop", 50_000), Fault("status", 503)]
+        server.faults["/images/normal_002.tif"] = [Fault("none")] * 5 + [Fault("wrong")]
+        server.faults["/images/normal_003.tif"] = [Fault("wrong")]  # no TIFF: the slide comes whole
         snakemake(folder, "--cores", "2", *options(mirror, server.url()))
-        url = server.url()
+    return folder, watch, server
+
+
+def test_checksums_to_table_over_a_bad_network_with_few_slides_on_disk(tiny, mirror, streamed):
+    folder, watch, server = streamed
+    results, url = folder / "results/camelyon16", server.url()
     assert (results / "benchmark.csv").is_file()
     assert (results / "source/reference.checked").read_text().startswith("9 of 9 slides")
     assert not list(results.glob("slides/*.tif*")), "streaming: every slide is gone at the end"
     assert watch.peak == AT_ONCE
-    streamed = features(results / "features/efficientnet_lite0/index.json")
-    assert streamed == features(tiny / "results/tiny/features/efficientnet_lite0/index.json"), "the same bytes as kept"
+    records = {path.stem: json.loads(path.read_text()) for path in results.glob("source/slides/*.json")}
+    assert [slide for slide, record in records.items() if record["levels"] == "all"] == ["normal_003"]
+    assert sum(record["size"] for record in records.values()) < 0.5 * sum(map(size, mirror.glob("images/*")))
+    made = features(results / "features/efficientnet_lite0/index.json")
+    assert made == features(tiny / "results/tiny/features/efficientnet_lite0/index.json"), "the same bytes as kept"
     again = snakemake(folder, "-n", *options(mirror, url)).stdout
     assert "Nothing to be done" in again
     stricter = planned(snakemake(folder, "-n", *options(mirror, url), "tissue={mpp: 9}").stdout)
@@ -128,6 +142,23 @@ def test_checksums_to_table_over_a_bad_network_with_few_slides_on_disk(tiny, mir
     assert each == dict.fromkeys(each, 9), "a changed setting reaches every slide in one run, never a part of them"
     moved = snakemake(folder, "-n", *options(mirror, str(mirror), timeout_s=9)).stdout
     assert "Nothing to be done" in moved, "another mirror and time-out fetch nothing and embed nothing again"
+    for change in ("training={epochs: 3}", "seed=9", "sample={minimum: 900}", "evaluation={bootstrap: 200}"):
+        jobs = planned(snakemake(folder, "-n", *options(mirror, url), change).stdout)
+        drawn = jobs.get("fetch_slide", 0)
+        assert jobs["evaluate"] and drawn <= 1, "only the slide of the figures comes again"
+
+
+def test_whole_slides_that_are_kept_give_the_same_table(mirror, streamed, tmp_path):
+    folder = clone(tmp_path / "clone")
+    with FaultServer(root=mirror) as server:
+        snakemake(folder, "benchmark", "--cores", "2", *options(mirror, server.url(), levels="all", keep=True))
+        sent = sum(server.sent(f"/images/{path.name}") for path in mirror.glob("images/*"))
+    assert sent == sum(map(size, mirror.glob("images/*")))
+    tables = []
+    for results in (folder / "results/camelyon16", streamed[0] / "results/camelyon16"):
+        with (results / "benchmark.csv").open() as handle:
+            tables.append([row | {"train_seconds": ""} for row in csv.DictReader(handle)])
+    assert tables[0] == tables[1]
 
 
 def test_places_hold_for_every_bound_and_a_changed_setting_reaches_each_slide_once(mirror, tmp_path):
@@ -190,7 +221,7 @@ def test_after_a_kill_of_snakemake_no_byte_comes_twice(tiny, mirror, tmp_path):
     folder = clone(tmp_path / "clone")
     images = sorted(mirror.glob("images/*"))
     with FaultServer(root=mirror) as server:
-        arguments = ["features", "--cores", "2", *options(mirror, server.url())]
+        arguments = ["features", "--cores", "2", *options(mirror, server.url(), levels="all")]
         for path in images:
             server.always[f"/images/{path.name}"] = Fault("slow", rate=2e6)
         for part in (0.15, 0.5):
@@ -198,6 +229,8 @@ def test_after_a_kill_of_snakemake_no_byte_comes_twice(tiny, mirror, tmp_path):
             while sum(server.sent(f"/images/{path.name}") for path in images) < part * sum(map(size, images)):
                 assert running.poll() is None
                 time.sleep(0.05)
+            fetches(running)[0].kill()  # Snakemake starts it again
+            time.sleep(1)
             running.kill()
             running.wait()
             time.sleep(3)  # what Snakemake had started ends
@@ -211,6 +244,12 @@ def test_after_a_kill_of_snakemake_no_byte_comes_twice(tiny, mirror, tmp_path):
     assert sent <= 1.05 * sum(map(size, images))
     index = folder / "results/camelyon16/features/efficientnet_lite0/index.json"
     assert features(index) == features(tiny / "results/tiny/features/efficientnet_lite0/index.json")
+
+
+def fetches(running) -> list[psutil.Process]:
+    """The programs that fetch a slide below a running Snakemake."""
+    below = psutil.Process(running.pid).children(recursive=True)
+    return [one for one in below if one.cmdline()[1:2] == ["workflow/scripts/fetch.py"]]
 
 
 def size(path: Path) -> int:
