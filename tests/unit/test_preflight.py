@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import http.server
+import threading
 from pathlib import Path
 
 import pytest
@@ -85,6 +87,79 @@ def test_encoders_and_weights(tmp_path):
         with pytest.raises(UserError) as error:
             preflight.encoders(listed, given)
         assert words in str(error.value)
+
+
+def test_models_of_timm_and_tags_of_torchvision():
+    import timm
+    import torchvision
+
+    names = timm.list_models(pretrained=True)
+    for name in [*names[::40], "vit_tiny_patch16_224.augreg_in21k", "vit_tiny_patch16_224_in21k", "hf-hub:org/model"]:
+        preflight.models([f"timm:{name}"], {})
+    for model in ("resnet18", "resnet50", "resnet152"):
+        tags = torchvision.models.get_model_weights(model)
+        assert preflight._torchvision_tags(model) == {tag.name: tag.url for tag in tags}
+        for tag in tags:
+            preflight.models([model], {model: tag.name})
+    for name, weights, words in (
+        ("timm:vit_tiny_patch16_242", {}, "timm has no such model: did you mean timm:vit_tiny_patch16_224?"),
+        ("timm:nothing_of_that_kind", {}, "timm has no such model: see"),
+        ("timm:vit_tiny_patch16_224.mine", {}, "timm has no such weights: use one of augreg_in21k, "),
+        ("resnet50", {"resnet50": "IMAGENET1K_V9"}, "no IMAGENET1K_V9: use one of IMAGENET1K_V1, IMAGENET1K_V2, or"),
+    ):
+        with pytest.raises(UserError, match=r"^config: (encoders|embedding\.weights\.resnet50): ") as error:
+            preflight.models([name], weights)
+        assert words in str(error.value) and "\n" not in str(error.value)
+
+
+def test_models_are_not_judged_without_the_packages(monkeypatch):
+    monkeypatch.setattr(preflight, "_package", lambda name: None)
+    preflight.models(["timm:nothing", "resnet50"], {"resnet50": "IMAGENET1K_V9"})
+
+
+def test_weights_in_a_cache_given_or_within_reach_are_not_absent(tmp_path, monkeypatch):
+    asked = []
+    monkeypatch.setattr(preflight, "_unreachable", lambda url, timeout: asked.append(url) or "no route")
+    for key in ("HF_HOME", "HF_HUB_CACHE", "HF_HUB_OFFLINE", "HF_ENDPOINT", "TORCH_HOME"):
+        monkeypatch.delenv(key, raising=False)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    given = tmp_path / "w.pth"
+    given.touch()
+    assert preflight.absent_weights("resnet50", str(given)) == preflight.absent_weights("efficientnet_lite0", "") == ""
+    assert asked == []
+    assert (
+        preflight.absent_weights("resnet50", "IMAGENET1K_V2") == preflight.absent_weights("timm:vit", "") == "no route"
+    )
+    assert asked == ["https://download.pytorch.org/models/resnet50-11ad3fa6.pth", "https://huggingface.co"]
+    cached = tmp_path / "torch/hub/checkpoints/resnet50-11ad3fa6.pth"
+    cached.parent.mkdir(parents=True)
+    cached.touch()
+    (tmp_path / "huggingface/hub/models--timm--vit.a").mkdir(parents=True)
+    assert preflight.absent_weights("resnet50", "IMAGENET1K_V2") == preflight.absent_weights("timm:vit", "") == ""
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    assert "HF_HUB_OFFLINE" in preflight.absent_weights("timm:other", "")
+
+
+def test_what_is_within_reach(monkeypatch):
+    for key in ("http_proxy", "HTTP_PROXY", "no_proxy", "NO_PROXY"):
+        monkeypatch.delenv(key, raising=False)
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_HEAD(self):
+            self.send_response(int(self.path[1:]))
+            self.end_headers()
+
+        def log_message(self, *_):
+            pass
+
+    with http.server.HTTPServer(("127.0.0.1", 0), Handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        base = f"http://127.0.0.1:{server.server_port}"
+        assert [preflight._unreachable(f"{base}/{code}", 5) for code in (200, 403)] == ["", ""]
+        assert preflight._unreachable(f"{base}/404", 5) == f"{base}/404: HTTP 404"
+        server.shutdown()
+    assert "refused" in preflight._unreachable(base, 5)
+    assert preflight._unreachable("nothing://x", 5)
 
 
 def test_folds_need_a_slide_of_each_class():

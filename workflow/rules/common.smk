@@ -221,6 +221,7 @@ def shards_of_encoders():
 
 ENCODERS = {re.sub(r"[:/]", "-", name): name for name in config["encoders"]}
 checked(preflight.encoders, config["encoders"], config["embedding"]["weights"])
+checked(preflight.models, config["encoders"], config["embedding"]["weights"])
 if workflow.is_main_process:  # jobs on a cluster read this file again
     unseen = [name for key, name in ENCODERS.items() if not os.path.exists(f"{RESULTS}/features/{key}/index.json")]
     checked(preflight.hub, unseen, config["embedding"]["weights"])
@@ -382,6 +383,22 @@ def checkpoint_of(encoder):
     """The encoder's weight file in a list when the config names one that is a file (a tag is not)."""
     weights = config["embedding"]["weights"].get(ENCODERS.get(encoder, encoder), "")
     return [weights] if os.path.isfile(weights) else []
+
+
+def find_weights():
+    """Stop before the first job when an encoder that this run needs has weights neither here nor within reach."""
+    used = {job.wildcards.encoder for job in workflow.dag.needrun_jobs() if job.rule.name.endswith("embed")}
+    for encoder in sorted(used):
+        name = ENCODERS[encoder]
+        reason = preflight.absent_weights(name, config["embedding"]["weights"].get(name, ""))
+        text = (
+            f"config: encoders: {name}: its weights are neither in the cache nor to be fetched ({reason}): "
+            "give a checkpoint as embedding.weights, or fetch it once on a machine with a network"
+        )
+        if reason and workflow.local_exec:
+            raise WorkflowError(text)
+        elif reason:  # a node of the cluster may reach what this machine does not
+            print(f"warning: {text}", file=sys.stderr)
 
 
 def gpus(section):

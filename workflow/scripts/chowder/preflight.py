@@ -7,6 +7,7 @@ Standard library only: the Snakefile calls this while it is parsed. What is only
 from __future__ import annotations
 
 import difflib
+import importlib.util
 import os
 import re
 import string
@@ -101,6 +102,98 @@ def hub(names: Iterable[str], weights: Mapping[str, str]) -> None:
             from chowder.features.encoders.hub import check
 
             check(name, NETWORKS[name].repository)
+
+
+def models(names: Sequence[str], weights: Mapping[str, str]) -> None:
+    """Check names of timm's models and tags of torchvision's weights against the installed packages' text.
+
+    Nothing is imported: torch takes seconds. Where a package is not installed, the job that needs it says so.
+    Raises :class:`UserError` for a model or tag that the package does not have.
+    """
+    for name in names:
+        family, _, model = name.partition(":")
+        if family == "timm" and ":" not in model and (text := _timm_text()):  # hf-hub:... and others are not timm's
+            base, _, tag = model.partition(".")
+            known = re.findall(r"^def (\w+)\(pretrained", text, re.M)
+            if base not in known and f"'{base}'" not in text:
+                near = difflib.get_close_matches(base, known, n=1)
+                hint = f"did you mean timm:{near[0]}?" if near else "see timm.list_models()"
+                raise UserError(f"config: encoders: {name!r}: timm has no such model: {hint}")
+            if tag and f"'{model}'" not in text and f'"{model}"' not in text:
+                tags = sorted(set(re.findall(rf"['\"]{re.escape(base)}\.([\w.]+)['\"]", text)))
+                raise UserError(
+                    f"config: encoders: {name!r}: timm has no such weights: use one of {', '.join(tags) or base}"
+                )
+        elif family.startswith("resnet") and (tags := _torchvision_tags(family)):
+            tag = weights.get(name, "")
+            if tag and TAG.fullmatch(tag) and not os.path.isfile(tag) and tag not in tags:
+                raise UserError(
+                    f"config: embedding.weights.{name}: torchvision has no {tag}: use one of {', '.join(tags)}, or the "
+                    "path of a checkpoint"
+                )
+
+
+def absent_weights(name: str, given: str, timeout: float = 10.0) -> str:
+    """Say why an encoder's weights can't be had: neither here nor to be fetched. "" when they can.
+
+    ``given``: its entry in embedding.weights. Asks for the head of one file when they are not in a cache.
+    """
+    family, _, model = name.partition(":")
+    if given and os.path.isfile(given):
+        return ""
+    home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    if family == "timm" and ":" not in model:
+        hub = Path(os.environ.get("HF_HOME") or home / "huggingface") / "hub"
+        hub = Path(os.environ.get("HF_HUB_CACHE") or hub)
+        if next(hub.glob(f"models--timm--{model}*"), None):
+            return ""
+        if os.environ.get("HF_HUB_OFFLINE", "0") not in ("", "0"):
+            return f"{hub} does not hold them, and HF_HUB_OFFLINE is set"
+        return _unreachable(os.environ.get("HF_ENDPOINT") or "https://huggingface.co", timeout)
+    url = _torchvision_tags(family).get(given or "IMAGENET1K_V1", "") if family.startswith("resnet") else ""
+    torch = Path(os.environ.get("TORCH_HOME") or home / "torch")
+    if url and not (torch / "hub" / "checkpoints" / url.rpartition("/")[2]).is_file():
+        return _unreachable(url, timeout)
+    return ""
+
+
+def _unreachable(url: str, timeout: float) -> str:
+    """Return why the head of ``url`` can't be had, "" when it can."""
+    import urllib.error
+    import urllib.request
+
+    try:
+        request = urllib.request.Request(url, method="HEAD", headers={"User-Agent": "chowder"})
+        urllib.request.urlopen(request, timeout=timeout).close()
+    except urllib.error.HTTPError as error:
+        return f"{url}: HTTP {error.code}" if error.code in (404, 410) else ""
+    except (OSError, ValueError) as error:
+        return f"{url}: {getattr(error, 'reason', error)}"
+    return ""
+
+
+def _package(name: str) -> Path | None:
+    """Return the folder of an installed package without importing it, None where there is none."""
+    found = importlib.util.find_spec(name)
+    return Path(found.origin).parent if found and found.origin else None
+
+
+def _timm_text() -> str:
+    """Return the text of timm's models, "" where it is not installed."""
+    folder = _package("timm")
+    files = sorted((folder / "models").glob("*.py")) if folder else []
+    return "\n".join(path.read_text(encoding="utf-8", errors="replace") for path in files)
+
+
+def _torchvision_tags(model: str) -> dict[str, str]:
+    """Return tags and URLs of a ResNet's weights in torchvision, {} where it is not installed."""
+    folder = _package("torchvision")
+    path = folder / "models" / "resnet.py" if folder else None
+    if path is None or not path.is_file():
+        return {}
+    text = path.read_text(encoding="utf-8")
+    block = re.search(rf"^class {model}_Weights\(.*?(?=^class |^def |^@|\Z)", text, re.M | re.S | re.I)
+    return dict(re.findall(r'^    (\w+) = Weights\(\s*url="([^"]+)"', block[0], re.M)) if block else {}
 
 
 def folds(number: int, over: str, rows: Iterable[Row], stratify: str = "label_center") -> None:
