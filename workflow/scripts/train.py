@@ -73,23 +73,25 @@ def train(plan: Plan, models: store.Store, wanted: list[tuple[str, str]]) -> Non
             estimators = [build.build(methods[m], plan.settings(m), stream=(dataset, split)) for m in ours]
             labels = [plan.labels[slide] for slide in bags_of["train"].names]
             build.fit_together(estimators, bags_of["train"], labels, f"{dataset} {split}")
-            for name, estimator in zip(ours, estimators, strict=True):
-                keep(plan, models, (name, split), estimator, bags_of["test"])
+            test = bags_of["test"]
+            predicted = build.predict_together(estimators, test)
+            for name, estimator, proba in zip(ours, estimators, predicted, strict=True):
+                keep(plan, models, (name, split), estimator, test.names, proba)
 
 
-def keep(plan: Plan, models: store.Store, key: tuple[str, str], estimator: Any, test: Bags) -> None:
-    """Predict the test slides, write the log's lines, and put all files of a trained method into the store."""
+def keep(plan: Plan, models: store.Store, key: tuple[str, str], estimator: Any, slides: list[str], proba: Any) -> None:
+    """Write the log's lines, and put all files of a trained method into the store; ``proba`` is of the test slides."""
     title = " ".join(key)
     for line in log_losses(title, estimator.history_):
         print(line, file=sys.stderr)
-    proba, stayed = estimator.predict_proba(test), estimator.undertrained_
+    stayed = estimator.undertrained_
     for line in log_undertrained(title, proba.shape[1], stayed):
         print(line, file=sys.stderr)
     timing = {"seconds": round(estimator.seconds_, 3), "undertrained": [int(member) + 1 for member in stayed]}
     with models.adding(plan.keys[key]) as folder:
         estimator.save(folder / store.MODEL)
-        labels = [plan.labels[slide] for slide in test.names]
-        write_predictions(folder / store.PREDICTIONS, test.names, labels, proba, estimator.averaged)
+        labels = [plan.labels[slide] for slide in slides]
+        write_predictions(folder / store.PREDICTIONS, slides, labels, proba, estimator.averaged)
         write_curve(folder / store.CURVE, estimator.history_, stayed)
         write_text(folder / store.TIMING, json.dumps(timing))
 

@@ -13,8 +13,8 @@ from reference_models import PlainNetwork, train_fast_plain, train_plain
 from chowder import seeds
 from chowder.features.bags import Bags
 from chowder.files import UserError
-from chowder.models import estimators, scorer, trainer
-from chowder.models.estimators import Chowder, Weldon, fit_many
+from chowder.models import build, estimators, scorer, trainer
+from chowder.models.estimators import Chowder, Weldon, fit_many, predict_many
 from chowder.models.pooled import MeanPool
 from chowder.models.splits import rank_auc
 
@@ -177,6 +177,12 @@ def test_ensembles_trained_together_are_those_trained_alone():
         alone.fit(arrays, labels)
         np.testing.assert_allclose(ours.predict_proba(arrays), alone.predict_proba(arrays), rtol=1e-4)
         np.testing.assert_allclose(ours.history_, alone.history_, rtol=1e-5)
+    for ours, proba in zip(
+        together, build.predict_together([*together, MeanPool().fit(arrays, labels)], arrays), strict=False
+    ):
+        np.testing.assert_allclose(proba, ours.predict_proba(arrays), rtol=1e-5)
+    with pytest.raises(UserError, match="same device and precision"):
+        predict_many([together[0], Weldon(epochs=1, precision="fp64").fit(arrays, labels)], arrays)
     with pytest.raises(UserError, match="same epochs"):
         fit_many([Chowder(epochs=3), Chowder(epochs=4)], arrays, labels)
 

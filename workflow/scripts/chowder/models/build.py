@@ -64,6 +64,14 @@ def fit_together(estimators: list[Any], bags: Any, labels: list[int], what: str 
     return estimators
 
 
+def predict_together(estimators: list[Any], bags: Any) -> list[Any]:
+    """Return the probabilities (n, members) of each fitted estimator; ensembles share each reading of the features."""
+    together = [estimator for estimator in estimators if hasattr(estimator, "predict_with")]
+    shared = together[0].predict_with(together[1:], bags) if together else []
+    found = {id(estimator): proba for estimator, proba in zip(together, shared, strict=True)}
+    return [found[id(e)] if id(e) in found else e.predict_proba(bags) for e in estimators]
+
+
 def load(path: Any) -> Any:
     """Load a trained estimator of any kind from a file that its ``save`` wrote.
 

@@ -93,11 +93,11 @@ class EnsembleEstimator:
 
     def predict_proba(self, bags: Bags | Sequence[np.ndarray]) -> np.ndarray:
         """(n, E) probability of tumour, one column a member."""
-        with one_torch_thread() as threads:
-            store = self._store(bags, threads)
-            (values,) = selected([self.model_], store)
-            logits = self.model_.head(values).detach().double()
-        return torch.sigmoid(logits).T.cpu().numpy()
+        return predict_many([self], bags)[0]
+
+    def predict_with(self, others: Sequence[EnsembleEstimator], bags: Bags | Sequence[np.ndarray]) -> list[np.ndarray]:
+        """Predict with this ensemble and others, see :func:`predict_many`."""
+        return predict_many([self, *others], bags)
 
     def predict(self, bags: Bags | Sequence[np.ndarray]) -> np.ndarray:
         """(n,) probability of tumour, the mean over the members (:attr:`averaged`)."""
@@ -257,3 +257,20 @@ def fit_many(
     work = float(bags.counts.mean()) * first.batch * bags.dim * columns
     with one_torch_thread() as threads:
         train_together(estimators, bags, y, progress, threads if work >= ONE_THREAD_BELOW else 1)
+
+
+def predict_many(estimators: Sequence[EnsembleEstimator], bags: Bags | Sequence[np.ndarray]) -> list[np.ndarray]:
+    """Return each ensemble's probabilities (n, E) of the same slides, reading the features once.
+
+    They must agree on precision and on the device they are on. Each one's result is that of predicting alone, up to
+    rounding. Errors: :class:`UserError` for an untrained one, another length of the features, or other precision.
+    """
+    bags = as_bags(bags)
+    with one_torch_thread() as threads:
+        stores = [estimator._store(bags, threads) for estimator in estimators]
+        if len({(store.device, store.dtype) for store in stores}) > 1:
+            raise UserError("ensembles that predict together must have the same device and precision: use them singly")
+        models = [estimator.model_ for estimator in estimators]
+        with torch.no_grad():
+            logits = [m.head(values).double() for m, values in zip(models, selected(models, stores[0]), strict=True)]
+    return [torch.sigmoid(part).T.cpu().numpy() for part in logits]
