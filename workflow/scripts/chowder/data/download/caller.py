@@ -15,6 +15,8 @@ from chowder.files import UserError, write_text
 
 QUIET_S = 60.0  # Snakemake starts the next job seconds after one has ended; so long without any means that none comes
 
+LOOK_S = 5.0  # between two looks at the processes
+
 
 def alive(pid: int) -> bool:
     """Return whether the process ``pid`` runs (one that has ended and is not yet collected does not)."""
@@ -85,11 +87,13 @@ class Idle:
 
     def __init__(self, pid: int, clock: Callable[[], float] = time.monotonic, count: Callable[[int], int] = busy):
         self.pid, self.clock, self.count = pid, clock, count
-        self.since = clock()
+        self.since = self.counted = clock()
 
     def __call__(self, waiting: Sequence[str]) -> bool:
         """Return whether it is so; ``waiting``: the slides whose fetches wait, one process each."""
         now = self.clock()
-        if self.count(self.pid) > len(waiting):
-            self.since = now
+        if now - self.since >= QUIET_S or now - self.counted >= LOOK_S:
+            self.counted = now
+            if self.count(self.pid) > len(waiting):
+                self.since = now
         return now - self.since >= QUIET_S
