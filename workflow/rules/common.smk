@@ -440,6 +440,13 @@ def streamed(path):
     return temp(path) if STREAMING else path
 
 
+def pictured(wildcards):
+    """What figures read a slide's pixels from: the slide, or where it is not kept, what was fetched for them alone."""
+    if not STREAMING:
+        return image(wildcards.slide)
+    return f"{RESULTS}/figures/pixels/{wildcards.encoder}/{wildcards.method}/{wildcards.slide}.tif"
+
+
 def fetch_order():
     """Groups of slides that are embedded together, in the order of fetching: what an earlier run has begun comes first."""
     begun = places.on_disk(f"{RESULTS}/slides", SLIDES)
@@ -452,19 +459,12 @@ FETCH_PRIORITY = {slide: rank for rank, slide in enumerate(reversed([s for group
 
 @functools.cache
 def plan_fetches():
-    """Tell the fetches of this run which slides its jobs read, and how many may be on the disk at a time.
-
-    In streaming mode a slide of a figure stays until the figure is drawn, so that it needs no place.
-    """
-    jobs = list(workflow.dag.needrun_jobs(exclude_finished=False))
-    paths = {path for job in jobs for path in job.input}
-    drawn = {path for job in jobs if not set(FIGURES).isdisjoint(job.output) for path in job.input}
-    read = [[slide for slide in group if image(slide) in paths] for group in FETCH_ORDER]
-    staying = [slide for group in read for slide in group if STREAMING and image(slide) in drawn]
-    groups = [tuple(slide for slide in group if slide not in staying) for group in read]
+    """Tell the fetches of this run which slides its jobs read, and how many may be on the disk at a time."""
+    paths = {path for job in workflow.dag.needrun_jobs(exclude_finished=False) for path in job.input}
+    groups = [tuple(slide for slide in group if image(slide) in paths) for group in FETCH_ORDER]
     at_once = config["slides"]["at_once"] if STREAMING else len(SLIDES)
     going_on = workflow.execution_settings.keep_going
-    plan = places.Plan(at_once, tuple(filter(None, groups)), going_on, tuple(staying))
+    plan = places.Plan(at_once, tuple(filter(None, groups)), going_on)
     places.write_plan(f"{RESULTS}/slides", plan)
 
 

@@ -173,6 +173,51 @@ rule figure_training:
         " > {log:q} 2>&1"
 
 
+if STREAMING:
+
+    rule figure_pixels:
+        """The pixels that heat map and gallery show of a slide that is not kept: a few MB of it."""
+        input:
+            preview=f"{RESULTS}/previews/{{slide}}.jpg",
+            record=f"{RESULTS}/tissue/{{slide}}.json",
+            tiles=f"{RESULTS}/tiles/{{slide}}.parquet",
+            scores=f"{RESULTS}/tile_scores/{{encoder}}/{{method}}/{{slide}}.parquet",
+            annotation=lambda wildcards: annotation(wildcards.slide),
+        output:
+            f"{RESULTS}/figures/pixels/{{encoder}}/{{method}}/{{slide}}.tif",
+        log:
+            f"{LOGS}/figure_pixels/{{encoder}}/{{method}}/{{slide}}.log",
+        retries: 2
+        threads: lambda wildcards: 0 if workflow.local_exec else 1
+        resources:
+            mem_mb=800,
+            runtime=60,
+            net=1,
+        params:
+            **code("figure_pixels", titles),
+            settings=settings("figures.gallery"),
+            base=untracked(BASE_URL),
+            transfer=DOWNLOAD["settings"],
+            key=lambda wildcards, threads: SLIDES[wildcards.slide].image,
+            mpp=lambda wildcards: SLIDES[wildcards.slide].mpp,
+        shell:
+            "python {params.program:q}"
+            " --base {params.base:q}"
+            " --key {params.key:q}"
+            " --slide {wildcards.slide}"
+            " --method {wildcards.method}"
+            " --mpp={params.mpp}"
+            " --preview {input.preview:q}"
+            " --record {input.record:q}"
+            " --tiles {input.tiles:q}"
+            " --scores {input.scores:q}"
+            " --annotation {input.annotation:q}"
+            " --settings {params.settings:q}"
+            " --transfer {params.transfer:q}"
+            " --output {output:q}"
+            " > {log:q} 2>&1"
+
+
 rule figure_heatmap:
     """Where the model looked: tile scores over a test slide, lesions outlined."""
     input:
@@ -182,7 +227,7 @@ rule figure_heatmap:
         scores=f"{RESULTS}/tile_scores/{{encoder}}/{{method}}/{{slide}}.parquet",
         predictions=f"{RESULTS}/predictions/{{encoder}}/{{method}}/competition.csv",
         all_scores=expand(f"{RESULTS}/tile_scores/{{{{encoder}}}}/{{{{method}}}}/{{slide}}.parquet", slide=TEST),
-        image=lambda wildcards: image(wildcards.slide),
+        image=pictured,
         annotation=lambda wildcards: annotation(wildcards.slide),
     output:
         **figure(
@@ -220,7 +265,7 @@ rule figure_heatmap:
 rule figure_gallery:
     """The highest and lowest tiles of a test slide."""
     input:
-        image=lambda wildcards: image(wildcards.slide),
+        image=pictured,
         tiles=f"{RESULTS}/tiles/{{slide}}.parquet",
         scores=f"{RESULTS}/tile_scores/{{encoder}}/{{method}}/{{slide}}.parquet",
         annotation=lambda wildcards: annotation(wildcards.slide),

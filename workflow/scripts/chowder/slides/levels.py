@@ -59,17 +59,34 @@ def needed(path: str | os.PathLike, tiles: dict, tissue_mpp: float, mpp: float |
     finally:
         slide.close()
     level = min(levels, key=lambda i: info.downsamples[i])
+    pages, obstacle = images_of(path, info)
+    if obstacle:
+        return Needed(level, (), obstacle)
+    fine = info.downsamples[level]
+    return Needed(level, tuple(page for number, page in enumerate(pages) if info.downsamples[number] >= fine))
+
+
+def images_of(path: str | os.PathLike, info: SlideInfo) -> tuple[list[int], str]:
+    """Return the TIFF directory of every level, finest first, and why they can't be fetched alone, "" when they can."""
     stored = tiff_directories(str(path))
     images = sorted((i for i, one in enumerate(stored) if one.tile), key=lambda i: -stored[i].size[0])
     if len(images) != len(info.levels):
-        return Needed(level, (), f"it has {len(info.levels)} levels in {len(images)} tiled images")
-    pages = []
+        return [], f"it has {len(info.levels)} levels in {len(images)} tiled images"
     for number, page in enumerate(images):
         one = stored[page]
         if not all(0 <= one.size[axis] - info.levels[number][axis] < one.tile[axis] for axis in (0, 1)):
-            return Needed(level, (), f"none of its images is level {number}")
+            return [], f"none of its images is level {number}"
         if one.compression != JPEG:
-            return Needed(level, (), f"level {number} has TIFF compression {one.compression}, not JPEG")
-        if info.downsamples[number] >= info.downsamples[level]:
-            pages.append(page)
-    return Needed(level, tuple(pages))
+            return [], f"level {number} has TIFF compression {one.compression}, not JPEG"
+    return images, ""
+
+
+def tiles_of(size: tuple[int, int], tile: tuple[int, int], box: tuple[float, float, float, float]) -> set[int]:
+    """Return the numbers of the stored tiles that ``box`` (left, top, right, bottom in px of the level) touches.
+
+    ``size`` and ``tile``: (width, height) of the level and of its stored tiles.
+    """
+    across, down = (-(-size[axis] // tile[axis]) for axis in (0, 1))
+    columns = range(max(0, int(box[0] // tile[0])), min(across, int(-(-box[2] // tile[0]))))
+    rows = range(max(0, int(box[1] // tile[1])), min(down, int(-(-box[3] // tile[1]))))
+    return {row * across + column for row in rows for column in columns}

@@ -34,13 +34,11 @@ class Plan:
     groups : slides that must be on the disk together (those that one job embeds), in the order of fetching. A slide is
         in one group. Only slides that a job of this run reads: others, left by an earlier run, hold no place.
     keep_going : whether the run goes on after a failed job.
-    staying : slides that are fetched and not deleted before the run's end (figures show them). They need no place.
     """
 
     at_once: int
     groups: tuple[tuple[str, ...], ...]
     keep_going: bool = False
-    staying: tuple[str, ...] = ()
 
     @property
     def order(self) -> dict[str, int]:
@@ -61,7 +59,7 @@ def read_plan(folder: str | os.PathLike) -> Plan:
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
         groups = tuple(map(tuple, values["groups"]))
-        return Plan(values["at_once"], groups, values["keep_going"], tuple(values["staying"]))
+        return Plan(values["at_once"], groups, values["keep_going"])
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise UserError(f"{path}: no plan of this run ({error!r}): delete it and run again") from None
 
@@ -206,7 +204,7 @@ def place(
         stops with a :class:`UserError`; with ``keep_going`` the slides that no job will use any more lose their places.
     sleep : waits for seconds.
 
-    A slide that is not in the plan (a figure keeps it on the disk) needs no place.
+    A slide that is not in the plan (asked for as a target, and read by no job) needs no place.
     """
     folder = Path(folder)
     plan, places = read_plan(folder), folder / FOLDER

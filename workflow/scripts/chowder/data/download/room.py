@@ -19,17 +19,15 @@ from chowder.files import UserError, write_text
 ASKED_AT_ONCE = 8
 
 
-def needed(sizes: Mapping[str, int], at_once: int, staying: Sequence[str], here: Mapping[str, int]) -> int:
+def needed(sizes: Mapping[str, int], at_once: int, here: Mapping[str, int]) -> int:
     """Return the bytes that must be free: those of the largest slides that can be on the disk together, and are not.
 
     Parameters
     ----------
-    sizes : bytes of every slide of the run, also of those that are ``staying`` (they need no place).
+    sizes : bytes of every slide of the run.
     here : bytes of slides and parts that are on the disk.
     """
-    missing = {slide: max(0, size - here.get(slide, 0)) for slide, size in sizes.items()}
-    turns = sorted((missing[slide] for slide in missing if slide not in staying), reverse=True)
-    return sum(turns[:at_once]) + sum(missing[slide] for slide in staying if slide in missing)
+    return sum(sorted((max(0, size - here.get(slide, 0)) for slide, size in sizes.items()), reverse=True)[:at_once])
 
 
 def ask_sizes(urls: Mapping[str, Sequence[str]], settings: Settings, mean: int) -> dict[str, int]:
@@ -70,8 +68,8 @@ def once_a_run(plan: Plan, folder: str | os.PathLike, sizes: Callable[[list[str]
     note = folder / FOLDER / "room.json"
     with alone(folder / FOLDER):
         if not note.exists():
-            slides = [*plan.order, *plan.staying]
-            need = needed(sizes(slides), plan.at_once, plan.staying, _here(folder, slides))
+            slides = list(plan.order)
+            need = needed(sizes(slides), plan.at_once, _here(folder, slides))
             free = shutil.disk_usage(folder).free
             line, enough = judge(plan, folder, need, free)
             tell(line)
@@ -83,9 +81,8 @@ def once_a_run(plan: Plan, folder: str | os.PathLike, sizes: Callable[[list[str]
 
 def judge(plan: Plan, folder: Path, need: int, free: int) -> tuple[str, bool]:
     """Return a line that says what is needed and what is free, and whether that is enough."""
-    count, staying = len(plan.order), len(plan.staying)
+    count = len(plan.order)
     what = f"{plan.at_once} slides at a time (slides.at_once)" if plan.at_once < count else f"{count} slides"
-    what += f" and {staying} of figures" if staying else ""
     line = f"{folder}: {what}, up to {human(need)} more on the disk; {human(free)} are free"
     if need <= free:
         return line, True

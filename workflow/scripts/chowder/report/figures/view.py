@@ -98,6 +98,18 @@ def scale_bar(axes, view: View) -> None:
     axes.text(x, y - 1.6 * thick, f"{length:,} {MICRON}", ha="left", va="bottom", size=6.5, zorder=6, bbox=halo)
 
 
+def framed(slide, box: tuple[float, float, float, float], mpp: float, longest: int = 900):
+    """Return how a box (µm) of an open slide is read at about ``longest`` px a side: corner (level-0 px), level, size.
+
+    ``mpp``: µm per level-0 px; the size in px of that level.
+    """
+    side = max(box[2] - box[0], box[3] - box[1]) / mpp
+    level = slide.get_best_level_for_downsample(max(1.0, side / longest))
+    down = slide.level_downsamples[level]
+    size = [max(1, round((box[i + 2] - box[i]) / mpp / down)) for i in (0, 1)]
+    return (round(box[0] / mpp), round(box[1] / mpp)), level, size
+
+
 def close_up(image: str | Path, mpp: float, longest: int = 900) -> Callable[[tuple[float, float, float, float]], View]:
     """Return a function that reads a box (µm) of a slide at no more than about ``longest`` px a side."""
 
@@ -105,13 +117,7 @@ def close_up(image: str | Path, mpp: float, longest: int = 900) -> Callable[[tup
         import openslide
 
         with openslide.OpenSlide(str(image)) as slide:
-            side = max(box[2] - box[0], box[3] - box[1]) / mpp
-            level = slide.get_best_level_for_downsample(max(1.0, side / longest))
-            down = slide.level_downsamples[level]
-            size = [max(1, round((box[i + 2] - box[i]) / mpp / down)) for i in (0, 1)]
-            rgba = np.asarray(slide.read_region((round(box[0] / mpp), round(box[1] / mpp)), level, size)).astype(
-                np.float32
-            )
+            rgba = np.asarray(slide.read_region(*framed(slide, box, mpp, longest))).astype(np.float32)
         alpha = rgba[..., 3:] / 255
         pixels = np.rint(rgba[..., :3] * alpha + 255 * (1 - alpha)).astype(np.uint8)
         return View(pixels, box).crop(box, longest)
