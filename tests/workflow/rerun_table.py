@@ -330,6 +330,7 @@ CHANGES: list[Change] = [
         training__hidden=[10, 20],
         training__dropout=0.4,
     ),
+    *keys("`training.tile_hidden`: `chowder_mlp` alone", NOTHING, training__tile_hidden=[64]),
     *keys("`training.device`, `threads`", NOTHING, training__device="cpu", training__threads=2),
     *keys(
         "`baselines`: the pooled methods",

@@ -20,6 +20,8 @@ from chowder.models import build, names
         ("weldon_r10", "weldon", 10, 1, 0, "WELDON R=10"),
         ("chowder_r5", "chowder", 5, 1, 0, "CHOWDER R=5"),
         ("chowder_r5_j4", "chowder", 5, 4, 0, "CHOWDER R=5 J=4"),
+        ("chowder_r5_b20_j4", "chowder", 5, 4, 0, "CHOWDER R=5 bottom 20 J=4"),
+        ("chowder_mlp_r10", "chowder_mlp", 10, 1, 0, "CHOWDER MLP R=10"),
         ("chowder_r300_s2", "chowder", 300, 1, 2, "CHOWDER R=300 (repeat 2)"),
         ("abmil_gated", "abmil_gated", None, 1, 0, "ABMIL gated"),
         ("clam_sb_s3", "clam_sb", None, 1, 3, "CLAM-SB (repeat 3)"),
@@ -39,12 +41,25 @@ def test_a_repeat_belongs_to_its_base():
 @pytest.mark.parametrize(
     "name",
     [
-        *("chowder", "chowder_r0", "chowder_r05", "chowder_r5_j1", "weldon_r5_j2", "meanpool_r5", "abmil_r5", ""),
+        *(
+            "chowder",
+            "chowder_r0",
+            "chowder_r05",
+            "chowder_r5_j1",
+            "weldon_r5_j2",
+            "chowder_r5_b5",
+            "weldon_r5_b2",
+            "chowder_b5",
+            "chowder_r5_b0",
+            "meanpool_r5",
+            "abmil_r5",
+            "",
+        ),
         *("CHOWDER_r5", "chowder_r5_", "chowder_r5 ", "chowder_r٥", "chowder_r5_s0", "_base_r5", "chowder_r5\n"),
     ],
 )
 def test_a_wrong_name_is_one_line_with_the_forms(name):
-    with pytest.raises(UserError, match=r"chowder_r<R>\[_j<J>\]") as error:
+    with pytest.raises(UserError, match=r"chowder_r<R>\[_b<bottom>\]\[_j<J>\]") as error:
         names.parse(name)
     assert "\n" not in str(error.value)
 

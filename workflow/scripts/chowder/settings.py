@@ -38,7 +38,8 @@ def _typed(value, rules: dict):
         for key in value:
             value[key] = _typed(value[key], known.get(key, other))
     elif isinstance(value, list):
-        value = [_typed(item, rules.get("items", {})) for item in value]
+        items = next((rule["items"] for rule in (rules, *rules.get("anyOf", [])) if "items" in rule), {})
+        value = [_typed(item, items) for item in value]
     elif isinstance(value, str):
         kinds = [kind for rule in (rules, *rules.get("anyOf", [])) for kind in _listed(rule.get("type"))]
         if kinds and ("string" not in kinds or ("null" in kinds and value in ("null", ""))):

@@ -28,9 +28,12 @@ def build(method: names.Method | str, settings: dict[str, Any], *, seed: int | N
     """
     method = names.parse(method) if isinstance(method, str) else method
     section = names.KINDS[method.kind].settings
-    arguments = dict(settings.get(section) or {})
+    unused = names.KINDS[method.kind].unused  # keys of the section that are for other kinds
+    arguments = {key: value for key, value in (settings.get(section) or {}).items() if key not in unused}
     if method.r:
         arguments["r"] = method.r
+    if method.bottom:
+        arguments["bottom"] = method.bottom
     if method.j > 1:
         arguments["embeddings"] = method.j
     if seed is not None:
@@ -48,13 +51,18 @@ def fit(group: list[names.Method], bags: Any, labels: list[int], settings: dict[
     return fit_together(estimators, bags, labels, " ".join(str(part) for part in stream if part))
 
 
+def _shares_readings(estimator: Any) -> bool:
+    """Whether an estimator's tiles are scored by the product that other ensembles share."""
+    return hasattr(estimator, "fit_with") and not getattr(estimator, "alone", False)
+
+
 def fit_together(estimators: list[Any], bags: Any, labels: list[int], what: str = "") -> list[Any]:
     """Fit estimators on the same bags; kinds that are trained together share each reading of the features.
 
     Parameters: estimators as :func:`build` makes them, bags and labels as for their ``fit``; ``what`` stands with the
     methods' names in the line of progress. Returns the estimators.
     """
-    together = [estimator for estimator in estimators if hasattr(estimator, "make")]
+    together = [estimator for estimator in estimators if _shares_readings(estimator)]
     for estimator in estimators:
         if estimator not in together:
             estimator.fit(bags, labels)
@@ -66,7 +74,7 @@ def fit_together(estimators: list[Any], bags: Any, labels: list[int], what: str 
 
 def predict_together(estimators: list[Any], bags: Any) -> list[Any]:
     """Return the probabilities (n, members) of each fitted estimator; ensembles share each reading of the features."""
-    together = [estimator for estimator in estimators if hasattr(estimator, "predict_with")]
+    together = [estimator for estimator in estimators if _shares_readings(estimator)]
     shared = together[0].predict_with(together[1:], bags) if together else []
     found = {id(estimator): proba for estimator, proba in zip(together, shared, strict=True)}
     return [found[id(e)] if id(e) in found else e.predict_proba(bags) for e in estimators]

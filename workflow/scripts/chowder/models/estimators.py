@@ -16,6 +16,7 @@ from chowder.models.names import tile_score
 from chowder.models.networks import ChowderEnsemble, Ensemble, WeldonEnsemble
 from chowder.models.scorer import PRECISIONS, FeatureStore, pick_device
 from chowder.models.trainer import one_torch_thread, train_together
+from chowder.models.variants import UnequalEnsemble
 
 SCORES = ("auto", "evidence", "embedding")
 # Products of less work than this (multiplications) are not worth a second thread.
@@ -26,6 +27,8 @@ class EnsembleEstimator:
     """What WELDON and CHOWDER share; see :class:`Chowder` for the parameters."""
 
     kind = ""
+    #: whether dropout has hidden units to silence
+    drops = True
 
     def __init__(
         self,
@@ -34,7 +37,8 @@ class EnsembleEstimator:
         *,
         embeddings: int = 1,
         hidden: Sequence[int] = (200, 100),
-        dropout: float = 0.5,
+        dropout: float | Sequence[float] = 0.5,
+        bottom: int | None = None,
         bias: bool = False,
         l2: float = 0.5,
         learning_rate: float = 0.001,
@@ -49,15 +53,23 @@ class EnsembleEstimator:
         stream: Sequence[object] = (),
     ):
         counts = {"r": r, "members": members, "embeddings": embeddings, "epochs": epochs, "batch": batch}
+        counts |= {} if bottom is None else {"bottom": bottom}
         for key, value in counts.items():
             if not isinstance(value, int) or value < 1:
                 raise UserError(f"training {key} is {value!r}: it must be a whole number of at least 1")
-        if not 0 <= dropout < 1:
+        rates = [dropout] if isinstance(dropout, int | float) else list(dropout)
+        if not all(0 <= rate < 1 for rate in rates):
             raise UserError(f"training dropout is {dropout!r}: it must be at least 0 and below 1")
+        if not isinstance(dropout, int | float) and len(rates) != len(tuple(hidden)):
+            raise UserError(
+                f"training dropout has {len(rates)} values for {len(tuple(hidden))} hidden layers: give one for each, "
+                "or one number for all"
+            )
         if precision not in PRECISIONS:
             raise UserError(f"training precision {precision!r} is not known: use one of {', '.join(PRECISIONS)}")
         self.r, self.members, self.embeddings, self.hidden = r, members, embeddings, tuple(hidden)
-        self.dropout, self.bias = float(dropout), bool(bias)
+        self.dropout = float(dropout) if isinstance(dropout, int | float) else tuple(map(float, rates))
+        self.bottom, self.bias = bottom, bool(bias)
         self.l2, self.learning_rate = float(l2), float(learning_rate)
         self.epochs, self.batch, self.seed, self.device, self.precision = epochs, batch, seed, device, precision
         self.bootstrap, self.leave_out_undertrained = bool(bootstrap), bool(leave_out_undertrained)
@@ -76,6 +88,21 @@ class EnsembleEstimator:
     def make(self, dim: int) -> Ensemble:
         """Return the torch module for features of length ``dim``, all zeros."""
         raise NotImplementedError
+
+    def masks(self, generators: Sequence[torch.Generator], slides: int, store: Any) -> torch.Tensor | None:
+        """(members, slides, hidden units) factors of an epoch, 0 or 1 / (1 - dropout); each member draws its own.
+
+        None where nothing is dropped. ``generators``: one per member. ``store`` has the ``exact`` precision and the
+        ``device``.
+        """
+        units, dropout = sum(self.hidden) if self.drops else 0, self.dropout
+        if not isinstance(dropout, float):
+            dropout = torch.repeat_interleave(torch.tensor(dropout, dtype=torch.float64), torch.tensor(self.hidden))
+        if not units or not torch.as_tensor(dropout).any():
+            return None
+        drawn = [torch.rand((slides, units), generator=generator) for generator in generators]
+        keep = (torch.stack(drawn) >= dropout).to(store.exact) / (1.0 - dropout)
+        return keep.to(store.device, store.exact)
 
     def fit(self, bags: Bags | Sequence[np.ndarray], labels: Sequence[int], progress: str | None = None):
         """Train all members on bags (Bags, or a list of (tiles, P) arrays) and labels (n,) of 0 and 1.
@@ -148,10 +175,11 @@ class EnsembleEstimator:
 
     def arguments(self) -> dict[str, Any]:
         """Plain constructor arguments, as saved in a model file."""
-        numbers = "r members embeddings dropout bias l2 learning_rate epochs batch seed"
+        numbers = "r members embeddings bottom bias l2 learning_rate epochs batch seed"
         plain = {
             key: getattr(self, key) for key in f"{numbers} precision bootstrap leave_out_undertrained name".split()
         }
+        plain["dropout"] = self.dropout if isinstance(self.dropout, float) else list(self.dropout)
         return plain | {"hidden": list(self.hidden), "stream": [str(part) for part in self.stream]}
 
     def save(self, path: Any) -> None:
@@ -192,10 +220,12 @@ class EnsembleEstimator:
 class Weldon(EnsembleEstimator):
     """WELDON(R): sum of the R highest and R lowest embedding values, trained as an ensemble.
 
-    Takes the parameters of :class:`Chowder`; those of the MLP (embeddings, hidden, dropout) have no effect.
+    Takes the parameters of :class:`Chowder`; those of the MLP (embeddings, hidden, dropout) and ``bottom`` have no
+    effect.
     """
 
     kind = "weldon"
+    drops = False
 
     def make(self, dim: int) -> Ensemble:
         """Return the WELDON networks for features of length ``dim``, all zeros."""
@@ -211,7 +241,8 @@ class Chowder(EnsembleEstimator):
     members : E, networks that differ in initial weights and dropout masks only; predictions are averaged.
     embeddings : J, linear embeddings (1 in the paper).
     hidden : sizes of the MLP's hidden layers.
-    dropout : probability of silencing a hidden unit.
+    dropout : probability of silencing a hidden unit, one for all hidden layers or one for each.
+    bottom : number of bottom tiles, where it is not R.
     bias : whether the embedding has an additive constant.
     l2 : factor of the embedding's sum of squares in the loss.
     learning_rate, epochs, batch : of Adam; ``batch`` slides a step, the same order for all members.
@@ -232,7 +263,10 @@ class Chowder(EnsembleEstimator):
 
     def make(self, dim: int) -> Ensemble:
         """Return the CHOWDER networks for features of length ``dim``, all zeros."""
-        return ChowderEnsemble(dim, self.members, self.r, self.embeddings, self.bias, self.hidden)
+        sizes = (self.embeddings, self.bias, self.hidden)
+        if self.bottom and self.bottom != self.r:
+            return UnequalEnsemble(dim, self.members, self.r, self.bottom, *sizes)
+        return ChowderEnsemble(dim, self.members, self.r, *sizes)
 
 
 def fit_many(

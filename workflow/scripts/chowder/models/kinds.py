@@ -6,7 +6,7 @@ This module does not count in fingerprints of code. A job that depends on a meth
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 
 @dataclass(frozen=True)
@@ -23,6 +23,7 @@ class Kind:
     unused : keys of its section that decide nothing: a change of them trains nothing.
     lesion_score : what the score of a tile is, for the note under the table; "" where it depends on the config.
     source : authors and year of a method that is not in the paper.
+    bottom : whether the name may carry B, the number of bottom instances where it is not R.
     """
 
     title: str
@@ -33,6 +34,7 @@ class Kind:
     unused: tuple[str, ...] = ()
     lesion_score: str = ""
     source: str = ""
+    bottom: bool = field(default=False, repr=False)  # decides which names there are, not what a model is
 
 
 AGGREGATORS = "chowder.models.aggregators"
@@ -42,9 +44,28 @@ ATTENTION = "n x attention x the logit of the tile's own embedding"
 KINDS: dict[str, Kind] = {
     "meanpool": Kind("MeanPool", "chowder.models.pooled:MeanPool", "baselines"),
     "maxpool": Kind("MaxPool", "chowder.models.pooled:MaxPool", "baselines"),
-    "weldon": Kind("WELDON", "chowder.models.estimators:Weldon", "training", r=True, unused=("hidden", "dropout")),
-    "chowder": Kind("CHOWDER", "chowder.models.estimators:Chowder", "training", r=True, j=True),
+    "weldon": Kind(
+        "WELDON", "chowder.models.estimators:Weldon", "training", r=True, unused=("hidden", "dropout", "tile_hidden")
+    ),
+    "chowder": Kind(
+        "CHOWDER",
+        "chowder.models.estimators:Chowder",
+        "training",
+        r=True,
+        j=True,
+        unused=("tile_hidden",),
+        bottom=True,
+    ),
     # not in the paper
+    "chowder_mlp": Kind(
+        "CHOWDER MLP",
+        "chowder.models.tile_mlp:ChowderMlp",
+        "training",
+        r=True,
+        j=True,
+        source="Owkin 2023, HistoSSLscaling",
+        bottom=True,
+    ),
     "abmil": Kind("ABMIL", f"{AGGREGATORS}:Abmil", "abmil", lesion_score=ATTENTION, source="Ilse et al. 2018"),
     "abmil_gated": Kind(
         "ABMIL gated", f"{AGGREGATORS}:AbmilGated", "abmil", lesion_score=ATTENTION, source="Ilse et al. 2018"

@@ -20,10 +20,10 @@ UNDERTRAINED_ADVICE = "raise training.epochs, lower training.l2, or scale the fe
 
 @dataclass(frozen=True)
 class Method:
-    """A parsed method name: ``chowder_r5_j4_s2`` is kind chowder, R = 5, J = 4, repeat 2.
+    """A parsed method name: ``chowder_r5_b20_j4_s2`` is kind chowder, R = 5, 20 at the bottom, J = 4, repeat 2.
 
-    ``r`` is None for kinds without R; ``j`` is 1 unless named; ``repeat`` is 0 unless named (other tile samples and
-    initial weights, for the spread of a table's cell).
+    ``r`` is None for kinds without R; ``bottom`` is None where there are R bottom instances; ``j`` is 1 unless named;
+    ``repeat`` is 0 unless named (other tile samples and initial weights, for the spread of a table's cell).
     """
 
     name: str
@@ -31,6 +31,7 @@ class Method:
     r: int | None = None
     j: int = 1
     repeat: int = 0
+    bottom: int | None = None
 
     @property
     def base(self) -> str:
@@ -45,7 +46,8 @@ class Method:
 
 def _form(name: str) -> str:
     kind = KINDS[name]
-    return name + ("_r<R>" if kind.r else "") + ("[_j<J>]" if kind.j else "") + "[_s<repeat>]"
+    form = name + ("_r<R>" if kind.r else "") + ("[_b<bottom>]" if kind.bottom else "")
+    return form + ("[_j<J>]" if kind.j else "") + "[_s<repeat>]"
 
 
 def parse(name: str) -> Method:
@@ -55,22 +57,29 @@ def parse(name: str) -> Method:
     that one method has one name.
     """
     number = r"([1-9]\d*)"
-    match = re.fullmatch(rf"([a-z_]+?)(?:_r{number})?(?:_j{number})?(?:_s{number})?", str(name), re.ASCII)
+    match = re.fullmatch(
+        rf"([a-z_]+?)(?:_r{number})?(?:_b{number})?(?:_j{number})?(?:_s{number})?", str(name), re.ASCII
+    )
     if match:
-        kind, r, j, repeat = match.groups()
+        kind, r, bottom, j, repeat = match.groups()
         known = KINDS.get(kind)
-        # chowder_r5_j1 would be a second name of chowder_r5.
-        if known and (r is not None) == known.r and (j is None or (known.j and j != "1")):
-            return Method(str(name), kind, int(r) if r else None, int(j or 1), int(repeat or 0))
+        # chowder_r5_j1 and chowder_r5_b5 would be second names of chowder_r5.
+        one_name = (j is None or (known and known.j and j != "1")) and (
+            bottom is None or (known and known.bottom and bottom != r)
+        )
+        if known and (r is not None) == known.r and one_name:
+            numbers = int(r) if r else None, int(j or 1), int(repeat or 0), int(bottom) if bottom else None
+            return Method(str(name), kind, *numbers)
     forms = ", ".join(_form(kind) for kind in KINDS)
     raise UserError(f"method {name!r} is not known: use one of {forms} (for example chowder_r5)")
 
 
 def label(method: Method | str) -> str:
-    """Return the method's name in figures and tables: ``CHOWDER R=5``, ``CHOWDER R=5 J=4``, ``MeanPool``."""
+    """Return the method's name in figures and tables: ``CHOWDER R=5 bottom 20 J=4``, ``MeanPool``."""
     method = parse(method) if isinstance(method, str) else method
     text = KINDS[method.kind].title
     text += f" R={method.r}" if method.r else ""
+    text += f" bottom {method.bottom}" if method.bottom else ""
     text += f" J={method.j}" if method.j > 1 else ""
     return text + (f" (repeat {method.repeat})" if method.repeat else "")
 

@@ -112,16 +112,7 @@ class _Run:
 
     def start_epoch(self) -> None:
         self.total = torch.zeros(len(self.members), dtype=self.store.exact, device=self.store.device)
-        self.keep = self.masks()
-
-    def masks(self) -> torch.Tensor | None:
-        """(E, slides, hidden units) factors of this epoch, 0 or 1 / (1 - dropout); each member draws its own."""
-        units, dropout = self.model.dropped_units, self.estimator.dropout
-        if not units or not dropout:
-            return None
-        drawn = [torch.rand((self.slides, units), generator=generator) for generator in self.generators]
-        keep = (torch.stack(drawn) >= dropout).to(self.store.exact) / (1.0 - dropout)
-        return keep.to(self.store.device)
+        self.keep = self.estimator.masks(self.generators, self.slides, self.store)
 
     def slopes(self, scores: torch.Tensor, batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
         """Return which of the embedding values ``scores`` (EJ, tiles of the batch) are selected, and their slopes.

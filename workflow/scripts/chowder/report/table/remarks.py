@@ -35,7 +35,7 @@ def score_note(score: str, methods: Iterable[str]) -> str:
         "embedding": "the mean embedding value of the members",
     }
     parts = []
-    for kind, label in (("chowder", "CHOWDER"), ("weldon", "WELDON")):
+    for kind, label in (("chowder", "CHOWDER"), ("chowder_mlp", "CHOWDER MLP"), ("weldon", "WELDON")):
         if kind in kinds:
             parts.append(f"{label}: {meaning[tile_score(kind, score)]}")
     if kinds & {"meanpool", "maxpool"}:
