@@ -265,7 +265,8 @@ def test_keep_going_writes_off_the_slides_of_a_failed_job(tmp_path):
     assert not places._lost(tmp_path / ".places"), "a new run begins afresh"
 
 
-def test_idle_means_that_for_a_minute_nothing_but_waiting_fetches_has_run():
+def test_idle_means_that_for_a_while_nothing_but_waiting_fetches_has_run(monkeypatch):
+    monkeypatch.setattr(caller, "QUIET_S", 60.0)
     now, running = [0.0], [3]
     idle = caller.Idle(1, clock=lambda: now[0], count=lambda pid: running[0])
     for now[0], running[0], expected in (

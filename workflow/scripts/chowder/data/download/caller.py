@@ -13,8 +13,7 @@ from pathlib import Path
 from chowder.data.download.partial import tell
 from chowder.files import UserError, write_text
 
-QUIET_S = 60.0  # Snakemake starts the next job seconds after one has ended; so long without any means that none comes
-
+QUIET_S = 120.0  # Snakemake starts the next job seconds after one has ended; so long without any means that none comes
 LOOK_S = 5.0  # between two looks at the processes
 
 
