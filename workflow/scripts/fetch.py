@@ -81,7 +81,7 @@ def bring(urls: list[str], output: Path, md5: str | None, args: argparse.Namespa
             return bring_levels(urls, output, args)
         except Whole as reason:
             tell(f"warning: {output.name}: is fetched whole: {reason}")
-            drop_leftovers(output)
+    drop_leftovers(output)
     done = fetch(urls, output, md5=md5, sha256=args.sha256, settings=args.settings)
     return {"levels": "all", "source": shown(done.source), "length": done.size, "size": done.size} | done.sums
 

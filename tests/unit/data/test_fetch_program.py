@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 import pyvips
-from fault_server import FaultServer
+from fault_server import Fault, FaultServer
 from slide_fixtures import tissue_like
 
 import fetch as program
@@ -61,6 +61,25 @@ def test_the_whole_file_comes_with_its_md5(server, slide, tmp_path, capsys, why)
     assert ("warning: tumor_001.tif: is fetched whole: the server knows no ranges" in capsys.readouterr().err) == (
         why == "no ranges"
     )
+
+
+@pytest.mark.parametrize("levels", [True, False])
+def test_what_a_killed_run_left_in_the_other_mode_does_no_harm(server, slide, tmp_path, capsys, levels):
+    key = f"/images/{SLIDE}.tif"
+    server.faults[key] = [Fault("none")] * (0 if levels else 5) + [Fault("truncate", after=70_000)]
+    server.always[key] = Fault("hang_up")
+    with pytest.raises(UserError, match=r"kept|are kept"):
+        fetch(server, tmp_path, levels=not levels)
+    assert (tmp_path / f"{SLIDE}.tif.partial").stat().st_size
+    server.always.clear()
+    server.faults.clear()
+    capsys.readouterr()
+    record = fetch(server, tmp_path, levels=levels)
+    assert record["levels"] == ("needed" if levels else "all")
+    assert "fetching it once more" not in capsys.readouterr().err
+    assert {path.name for path in tmp_path.glob(f"{SLIDE}*")} == {f"{SLIDE}.tif"}
+    if not levels:
+        assert (tmp_path / f"{SLIDE}.tif").read_bytes() == slide
 
 
 def test_a_known_sum_is_compared(server, tmp_path):
