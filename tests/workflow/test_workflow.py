@@ -371,6 +371,14 @@ def test_test_slides_without_any_annotated_tumour_plan_no_lesion_evaluation(fres
     assert jobs["lesions"] == 3, "one tumour with its annotation, two normal slides"
 
 
+def test_repeats_are_trained_beside_each_method_and_make_a_table(fresh):
+    jobs = planned(snakemake(fresh, "-n", *TINY, "--config", "training={repeats: 3}").stdout)
+    assert (jobs["train"], jobs["localise"], jobs["evaluate"], jobs["repeats_table"]) == (9, 9, 3, 1)
+    options = ["methods=[meanpool,chowder_r1,chowder_r1_s1]", "training={repeats: 2}"]
+    result = snakemake(fresh, "-n", *TINY, "--config", *options, check=False)
+    assert "methods names a repeat (_s1) itself" in result.stdout
+
+
 @pytest.mark.skipif(SHARED is None, reason=REASON)
 def test_the_real_pixel_slides_run_through_the_same_rules(fresh):
     root = f"slides={{root: {SHARED / 'real_slides'}}}"

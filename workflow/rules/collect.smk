@@ -26,6 +26,7 @@ rule benchmark:
         VERIFIED,
         expand(f"{RESULTS}/benchmark.{{form}}", form=["csv", "md", "tex", "html"]),
         expand(f"{RESULTS}/metrics.{{form}}", form=["csv", "md", "html"]),
+        REPEATED,
 
 
 rule figures:
@@ -47,6 +48,7 @@ rule report_html:
     input:
         table=f"{RESULTS}/benchmark.html",
         metrics=f"{RESULTS}/metrics.html",
+        repeats=REPEATED,
         figures=FIGURES,
     output:
         f"{RESULTS}/report.html",
@@ -65,6 +67,6 @@ rule report_html:
         "python {params.program:q}"
         " --snakefile {params.snakefile:q}"
         " --overrides {params.overrides:q}"
-        " --targets {input.table:q} {input.metrics:q} {input.figures:q}"
+        " --targets {input.table:q} {input.metrics:q} {input.repeats:q} {input.figures:q}"
         " --output {output:q}"
         " > {log:q} 2>&1"

@@ -232,6 +232,12 @@ checked(preflight.folds, config["cv"]["folds"], config["cv"]["over"], SLIDES.val
 FOLDS = [f"cv{fold + 1}" for fold in range(config["cv"]["folds"])]
 SPLITS = (["competition"] if TEST else []) + FOLDS
 SHARDS = shards_of_encoders()
+REPEATS = config["training"]["repeats"]
+if REPEATS > 1 and any(methods.parse(name).repeat for name in METHODS):
+    raise WorkflowError("config: training.repeats: methods names a repeat (_s1) itself: remove it, or set repeats to 1")
+RUNS = METHODS + [
+    f"{name}_s{number}" for name in METHODS for number in range(1, REPEATS)
+]  # a row each, or repeats of one
 LEARNT = [m for m in METHODS if methods.parse(m).trained_as_ensemble]
 DRAWN = config["figures"]["heatmaps"] if TEST else []
 
@@ -307,6 +313,7 @@ for name in ENCODERS:
             for kind in ("heatmap", "gallery")
             for slide in DRAWN
         ]
+REPEATED = [f"{RESULTS}/repeats.html"] if REPEATS > 1 else []
 CAPTIONS = fingerprint.of_texts(sorted((WORKFLOW / "report").glob("*.rst")))
 
 
@@ -341,7 +348,7 @@ def titles(wildcards):
 def training_of(method):
     """What a model depends on: its own section of the config, and the seed that each part draws from."""
     kind, seed = kinds.KINDS[methods.parse(method).kind], {"seed": config["seed"]}
-    without = ("device", "threads", *kind.unused)
+    without = ("device", "threads", "repeats", *kind.unused)
     decisive = {key: value for key, value in config[kind.settings].items() if key not in without}
     values = {kind.settings: decisive | seed, "sample": seed, "dataset": config["dataset"]}
     return json.dumps(values, sort_keys=True)
@@ -358,7 +365,7 @@ def all_methods():
     return json.dumps(
         {
             name: {"settings": json.loads(training_of(name)), "code": code_of("train", estimator_of(name))}
-            for name in METHODS
+            for name in RUNS
         }
     )
 
@@ -495,5 +502,5 @@ def write_config():
 wildcard_constraints:
     slide=r"[A-Za-z0-9][A-Za-z0-9._-]*",
     encoder="|".join(re.escape(e) for e in ENCODERS),
-    method="|".join(re.escape(m) for m in METHODS),
+    method="|".join(re.escape(m) for m in RUNS),
     shard=r"[A-Za-z0-9][A-Za-z0-9._-]*",

@@ -223,6 +223,67 @@ rule tests_table:
         " > {log:q} 2>&1"
 
 
+rule repeats_table:
+    """Every method over the repeats of its training (training.repeats): mean, spread over repeats, over slides."""
+    input:
+        slides=f"{RESULTS}/slides.csv",
+        predictions=expand(
+            f"{RESULTS}/predictions/{{encoder}}/{{method}}/{{split}}.csv",
+            encoder=ENCODERS,
+            method=RUNS,
+            split=SPLITS,
+        ),
+        detections=expand(
+            f"{RESULTS}/detections/{{encoder}}/{{method}}/{{slide}}.csv",
+            encoder=ENCODERS,
+            method=RUNS,
+            slide=FROC_SLIDES,
+        ),
+        lesions=expand(f"{RESULTS}/lesions/{{slide}}.npz", slide=FROC_SLIDES),
+    output:
+        csv=f"{RESULTS}/repeats.csv",
+        markdown=f"{RESULTS}/repeats.md",
+        html=report(
+            f"{RESULTS}/repeats.html",
+            caption="../report/repeats.rst",
+            category="1 Table",
+            labels={"format": "HTML, repeats"},
+        ),
+    log:
+        f"{LOGS}/repeats_table.log",
+    resources:
+        mem_mb=2000,
+        runtime=60,
+    params:
+        **code("repeats_table", titles),
+        settings=settings(
+            "dataset",
+            "evaluation.bootstrap",
+            "evaluation.confidence",
+            "evaluation.froc_mode",
+            "seed",
+            simulated=SIMULATED,
+        ),
+        entries=[f"{encoder}:{method}" for encoder in ENCODERS for method in METHODS],
+        repeats=REPEATS,
+        splits=SPLITS,
+        results=lambda wildcards, output: os.path.dirname(output[0]),
+    shell:
+        "python {params.program:q}"
+        " --entries {params.entries:q}"
+        " --repeats {params.repeats}"
+        " --splits {params.splits:q}"
+        " --slides {input.slides:q}"
+        " --predictions-dir {params.results:q}/predictions"
+        " --detections-dir {params.results:q}/detections"
+        " --lesions-dir {params.results:q}/lesions"
+        " --settings {params.settings:q}"
+        " --csv {output.csv:q}"
+        " --markdown {output.markdown:q}"
+        " --html {output.html:q}"
+        " > {log:q} 2>&1"
+
+
 rule benchmark_table:
     """The benchmark table: one row per method, the paper's figures beside ours."""
     input:

@@ -63,6 +63,11 @@ def _covariance(components: np.ndarray) -> np.ndarray:
     return np.atleast_2d(np.cov(components))
 
 
+def components(labels: np.ndarray, scores: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """DeLong's structural components of the positives (P,) and of the negatives (N,), in the order of the slides."""
+    return _placements(*_split(labels, scores))
+
+
 def delong_variance(labels: np.ndarray, scores: np.ndarray, groups: np.ndarray | None = None) -> float:
     """DeLong's variance of the AUC; with ``groups`` (n,), the patients of the slides, Obuchowski's."""
     positive, negative = _placements(*_split(labels, scores))
@@ -71,7 +76,7 @@ def delong_variance(labels: np.ndarray, scores: np.ndarray, groups: np.ndarray |
     return float(_covariance(positive[None])[0, 0] / len(positive) + _covariance(negative[None])[0, 0] / len(negative))
 
 
-def _degenerate(value: float, smaller: int, confidence: float) -> tuple[float, float]:
+def degenerate(value: float, smaller: int, confidence: float) -> tuple[float, float]:
     """Interval of an AUC of exactly 0 or 1, where the spread is 0: the exact binomial limit of the smaller class."""
     limit = ((1 - confidence) / 2) ** (1 / smaller)
     return (limit, 1.0) if value > 0.5 else (0.0, 1.0 - limit)
@@ -89,7 +94,7 @@ def delong_interval(
     _check_confidence(confidence)
     value, variance = auc(labels, scores), delong_variance(labels, scores, groups)
     if value in (0.0, 1.0):
-        return _degenerate(value, patients.smaller_class(labels, groups), confidence)
+        return degenerate(value, patients.smaller_class(labels, groups), confidence)
     centre = math.log(value / (1 - value))
     half = norm.ppf(0.5 + confidence / 2) * math.sqrt(variance) / (value * (1 - value))
     return tuple(1 / (1 + math.exp(-limit)) for limit in (centre - half, centre + half))
