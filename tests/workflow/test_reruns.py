@@ -21,7 +21,7 @@ def test_a_change_plans_exactly_the_jobs_whose_result_it_can_change(tiny, change
 
 
 def test_every_key_of_the_config_has_a_row():
-    """Sections of aggregators that the tiny run does not train need one row each: a method takes a section as a whole."""
+    """Sections of aggregators that the tiny run does not train need one row each: a method takes its whole section."""
     config = yaml.safe_load((ROOT / "config/config.yaml").read_text())
     keys = {f"{name}.{key}" if key else name for name, part in config.items() for key in
             (part if isinstance(part, dict) else [""])}  # fmt: skip
