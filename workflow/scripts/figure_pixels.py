@@ -20,11 +20,10 @@ from chowder.files import read_json, run
 from chowder.models import names
 from chowder.report.figures import gallery, heatmap
 from chowder.report.figures.view import View, framed, whole
-from chowder.slides import levels, strict, tile_table
+from chowder.slides import levels, resampling, strict, tile_table
 from chowder.slides.describe import describe_open, open_slide
 
 MARGIN = 2  # px of a level around what is read, for the rounding of places
-LANCZOS = 3  # lobes of the filter that tiles are resampled with
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -83,8 +82,7 @@ def gallery_boxes(info, args: argparse.Namespace) -> list[tuple[int, tuple[float
     grid = tile_table.read(args.tiles)[1]
     r, shown = names.parse(args.method).r, int(args.settings.get("gallery", 8))
     tiles = gallery.extremes(pd.read_parquet(args.scores), min(r or shown, shown))
-    reach = LANCZOS * max(grid.scale, 1.0) + MARGIN
-    boxes = []
+    reach, boxes = resampling.reach(grid.scale), []
     for x, y in tiles[["x", "y"]].to_numpy(float):
         left, top = (round(place / grid.extent) * grid.size * grid.scale for place in (x, y))
         side = grid.size * grid.scale

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 from pathlib import Path
 
@@ -18,7 +19,9 @@ import figure_pixels
 import tiles
 import tissue
 from chowder.slides import levels, tile_table
+from chowder.slides.reader import Reader
 from chowder.slides.stored import tiff_directories
+from chowder.slides.stored_level import StoredLevel
 
 pytestmark = pytest.mark.slow
 SLIDE = "test_001"
@@ -30,9 +33,9 @@ XML = (
 )
 
 
-@pytest.fixture(scope="module", params=[0.25, 0.243], ids=["as the level is", "resampled"])
+@pytest.fixture(scope="module", params=[0.25, 0.2267], ids=["as the level is", "resampled"])
 def made(request, tmp_path_factory) -> Path:
-    """A slide with its mask, tiles and scores."""
+    """A slide with its mask, tiles and scores; resampled, a tile ends 9 px before a stored tile does."""
     folder = tmp_path_factory.mktemp("made")
     (folder / "images").mkdir()
     image = folder / f"images/{SLIDE}.tif"
@@ -82,6 +85,29 @@ def test_figures_are_the_same_from_the_few_tiles_that_they_show(made, tmp_path, 
         folder.mkdir()
     drawn = [draw(made, image, folder, outlined) for image, folder in zip((whole, part), folders, strict=True)]
     assert len(drawn[0]) == 2 and drawn[0] == drawn[1]
+
+
+def test_every_stored_tile_that_the_reader_decodes_for_a_tile_is_among_those_that_are_fetched(made, monkeypatch):
+    image, decoded = made / f"images/{SLIDE}.tif", set()
+    plain = StoredLevel._decoded
+    monkeypatch.setattr(StoredLevel, "_decoded", lambda self, *place: decoded.add(place) or plain(self, *place))
+    xy, grid, _ = tile_table.read(made / "a.parquet")
+    stored = [one for one in tiff_directories(str(image)) if one.tile][grid.level]
+    across = stored.sparse.shape[1]
+    rows = xy[np.argsort(xy[:, 1], kind="stable")]
+    for corner in rows:
+        decoded.clear()
+        with Reader(image) as reader:
+            list(reader.tiles(corner[None], grid))
+        one = argparse.Namespace(tiles=made / "a.parquet", method="chowder_r1", settings={"gallery": 1})
+        frame = pd.DataFrame({"x": corner[:1], "y": corner[1:], "score": [1.0]})
+        monkeypatch.setattr(figure_pixels.pd, "read_parquet", lambda _, frame=frame: frame)
+        one.scores = ""
+        fetched = set()
+        for level, box in figure_pixels.gallery_boxes(reader.info, one):
+            assert level == grid.level
+            fetched |= levels.tiles_of(stored.size, stored.tile, box)
+        assert {row * across + column for row, column in decoded} <= fetched
 
 
 def test_a_local_mirror_is_linked(made, tmp_path):

@@ -27,9 +27,8 @@ def reduced(
     """
     import pyvips
 
-    reach = math.ceil(4 * scale) + 8
-    left, right = _span(column, count, size * scale, reach, level[0])
-    top, bottom = _span(row, 1, size * scale, reach, level[1])
+    left, right = _span(column, count, size * scale, reach(scale), level[0])
+    top, bottom = _span(row, 1, size * scale, reach(scale), level[1])
     source = read(left, top, right - left, bottom - top)
     image = _reduction(
         pyvips.Image.new_from_memory(source, right - left, bottom - top, 4, "uchar"), top, level[1], scale
@@ -48,6 +47,11 @@ def reduced(
         for colour in range(3):
             tile[..., colour] = pixels[..., colour].T
         yield tile
+
+
+def reach(scale: float) -> int:
+    """Return how many px of the level around a tile are read for it, at the most; ``scale``: px of the level per px."""
+    return 0 if scale == 1 else math.ceil(4 * max(scale, 1.0)) + 8
 
 
 def with_fourth(rgb: np.ndarray) -> np.ndarray:
@@ -69,10 +73,10 @@ def _reduction(image, start: int, length: int, scale: float):
     return image.reducev(scale, kernel="lanczos3")
 
 
-def _span(first: int, count: int, edge: float, reach: int, length: int) -> tuple[int, int]:
+def _span(first: int, count: int, edge: float, around: int, length: int) -> tuple[int, int]:
     """Return the px between which the filter sees tiles of ``edge`` px, inside a level of ``length`` px."""
-    start = min(max(0, math.floor(first * edge) - reach), length - 1)
-    return start, max(start + 1, min(length, math.ceil((first + count) * edge) + reach))
+    start = min(max(0, math.floor(first * edge) - around), length - 1)
+    return start, max(start + 1, min(length, math.ceil((first + count) * edge) + around))
 
 
 @functools.cache
