@@ -610,3 +610,8 @@ def test_full_red_is_the_same_for_all_slides_of_a_method():
     assert heatmap.full_red(np.r_[scores, np.nan]) == 2.5
     assert heatmap.full_red(-np.ones(5)) == 3.0, "no tile above the mean: nothing is drawn red"
     assert heatmap.full_red(np.array([np.nan])) == 3.0
+
+
+def test_a_detail_of_a_broken_slide_is_one_line(tmp_path):
+    with pytest.raises(UserError, match=r"gone\.tif: a detail cannot be read"):
+        view.close_up(tmp_path / "gone.tif", 0.5)((0, 0, 100, 100))

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+import zlib
 
 import numpy as np
 import pytest
 import pyvips
 import tifffile
 from PIL import Image
-from slide_fixtures import generic, philips, tissue_like
+from slide_fixtures import DEFLATE, generic, philips, tissue_like
 
 from chowder.features import identity
 from chowder.files import UserError
@@ -113,6 +114,21 @@ def test_a_jpeg_of_another_size_is_damage(tmp_path):
         file.write(data.ljust(length, b"\0"))
     grid = tiling.grid(describe.describe(path), 100, 0.25, "level")
     with pytest.raises(UserError, match=r"column 1, row 1 is damaged \(holds 64 x 64 px, not 128 x 128\)"):
+        all_tiles(path, grid)
+
+
+def test_a_deflate_tile_that_holds_more_than_its_px_is_damage(tmp_path):
+    path = generic(tmp_path / "a.tif", compression=DEFLATE)
+    start, length = one_stored_tile(path, 0, 1, 1)
+    longer = zlib.compress(bytes(128 * 128 * 3 + 500))
+    assert len(longer) < length
+    with path.open("r+b") as file:
+        file.seek(start)
+        file.write(longer)
+    grid = tiling.grid(describe.describe(path), 100, 0.25, "level")
+    with pytest.raises(
+        UserError, match=r"column 1, row 1 is damaged \(its deflate stream does not end with the tile\)"
+    ):
         all_tiles(path, grid)
 
 

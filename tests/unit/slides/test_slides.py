@@ -461,7 +461,15 @@ def test_openslides_pixels_are_not_shifted_where_its_downsample_is_off(tmp_path)
 
 @pytest.mark.parametrize(
     ("change", "key"),
-    [({"mpp0": 0.5}, "mpp0"), ({"columns": 99}, "columns"), ({"level": -1}, "level"), ({"extent": 900.0}, "extent")],
+    [
+        ({"mpp0": 0.5}, "mpp0"),
+        ({"columns": 99}, "columns"),
+        ({"level": -1}, "level"),
+        ({"level": 9}, "level"),
+        ({"extent": 900.0}, "extent"),
+        ({"size": 65}, "extent"),
+        ({"mpp": 0.7}, "mpp_read|extent"),
+    ],
 )
 def test_a_grid_of_another_slide_is_refused(tmp_path, change, key):
     image = generic(tmp_path / "a.tif", 1500, 1200)

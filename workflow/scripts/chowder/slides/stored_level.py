@@ -135,7 +135,7 @@ class StoredLevel:
             stream = zlib.decompressobj()
             data = stream.decompress(data, size + 1)
             if not stream.eof:
-                raise ValueError("its deflate stream has no end")
+                raise ValueError("its deflate stream does not end with the tile")
         if len(data) < size:
             raise ValueError(f"holds {len(data)} bytes, not {size}")
         room[..., :3] = np.frombuffer(data, np.uint8, size).reshape(*room.shape[:2], 3)

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from chowder.files import UserError
 from chowder.report.figures.style import EXCLUSION_DASH
 
 MICRON = "µm"
@@ -116,8 +117,11 @@ def close_up(image: str | Path, mpp: float, longest: int = 900) -> Callable[[tup
     def read(box: tuple[float, float, float, float]) -> View:
         import openslide
 
-        with openslide.OpenSlide(str(image)) as slide:
-            rgba = np.asarray(slide.read_region(*framed(slide, box, mpp, longest))).astype(np.float32)
+        try:
+            with openslide.OpenSlide(str(image)) as slide:
+                rgba = np.asarray(slide.read_region(*framed(slide, box, mpp, longest))).astype(np.float32)
+        except openslide.OpenSlideError as error:
+            raise UserError(f"{image}: a detail cannot be read ({error}): fetch the slide again") from None
         alpha = rgba[..., 3:] / 255
         pixels = np.rint(rgba[..., :3] * alpha + 255 * (1 - alpha)).astype(np.uint8)
         return View(pixels, box).crop(box, longest)
