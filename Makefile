@@ -25,7 +25,7 @@ lint: env
 	PATH="$(CURDIR)/.venv/bin:$$PATH" sh tests/lint.sh
 
 bench: env
-	.venv/bin/python -m bench $(BENCH)
+	.venv/bin/python -m bench $(or $(BENCH),--page)
 
 report: env
 	PATH="$(CURDIR)/.venv/bin:$$PATH" snakemake --cores $(CORES) report

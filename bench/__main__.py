@@ -1,6 +1,7 @@
 """Run the benchmarks by name, or all: ``python -m bench [reading integrity embedding training froc intervals fetch]``.
 
-Options after the names go to each of them: ``python -m bench intervals --draws 100``.
+Options after the names go to each of them: ``python -m bench intervals --draws 100``. With ``--page`` first, what the
+named ones print goes into docs/performance.md (bench/page.py): ``python -m bench --page training``.
 """
 
 from __future__ import annotations
@@ -10,6 +11,8 @@ import platform
 import subprocess
 import sys
 from pathlib import Path
+
+from bench import page
 
 HERE = Path(__file__).resolve().parent
 
@@ -28,7 +31,30 @@ def machine() -> str:
     )
 
 
+def write_page(names: list[str]) -> int:
+    """Run benchmarks and write their sections of docs/performance.md; returns 1 if one failed."""
+    failed = 0
+    for name in names or page.SECTIONS:
+        if name not in page.SECTIONS:
+            print(f"error: {name!r} has no section: use some of {', '.join(page.SECTIONS)}", file=sys.stderr)
+            return 2
+        options = page.SECTIONS[name][1]
+        environment = os.environ | {"PYTHONPATH": str(HERE.parent / "workflow" / "scripts")}
+        before = os.getloadavg()[0]
+        command = [sys.executable, str(HERE / f"bench_{name}.py"), *options]
+        result = subprocess.run(command, env=environment, stdout=subprocess.PIPE, text=True, check=False)
+        print(result.stdout, flush=True)
+        if result.returncode:
+            failed = 1
+            continue
+        shown = " ".join(["python -m bench", name, *options])
+        page.write(name, shown, machine(), (before, os.getloadavg()[0]), result.stdout)
+    return failed
+
+
 def main(arguments: list[str]) -> int:
+    if arguments[:1] == ["--page"]:
+        return write_page(arguments[1:])
     first = next((place for place, text in enumerate(arguments) if text.startswith("-")), len(arguments))
     names, options = arguments[:first], arguments[first:]
     known = {path.stem.removeprefix("bench_"): path for path in sorted(HERE.glob("bench_*.py"))}

@@ -34,7 +34,7 @@ def prepare(folder: Path, tiles: int, encoders: list[str]) -> dict:
     from chowder.slides import describe, tile_table
     from chowder.slides import grid as tiling
 
-    make(folder / "slide.tif")
+    make(folder / "slide.tif", 8192)
     grid = tiling.grid(describe.describe(folder / "slide.tif"), 224, 0.5, "target")
     table, _ = tiling.tissue_tiles(np.ones((160, 160), bool), (102.4, 102.4), grid)
     tile_table.write(folder / "slide.parquet", table.slice(0, tiles), grid, "slide")
