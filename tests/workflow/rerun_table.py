@@ -206,6 +206,15 @@ TITLE = ('Kind("WELDON"', 'Kind("Weldon"')
 PRINTED = ("figure_curves", "figure_auc_r", "figure_ensemble", "figure_training", "metrics_table")
 PRINTED += ("figure_reliability", "figure_lesion_sizes")
 
+OPTIMISER = {"members": 3, "epochs": 3, "learning_rate": 0.5, "weight_decay": 0.5}
+UNUSED_AGGREGATORS: dict[str, dict[str, Any]] = {
+    "abmil": {"hidden": 9, "attention": 9, "dropout": 0.5},
+    "clam_sb": {"hidden": 9, "attention": 9, "dropout": 0.5, "k_sample": 3, "bag_weight": 0.5},
+    "dsmil": {"attention": 9, "nonlinear": False},
+    "transmil": {"attention": 16, "heads": 4, "landmarks": 9, "dropout": 0.5},
+    "dtfd": {"hidden": 9, "attention": 9, "groups": 2},
+}
+
 CHANGES: list[Change] = [
     Change("nothing", NOTHING),
     *keys("`dataset`, `results`: another name or place", EVERYTHING, dataset="other", results="elsewhere"),
@@ -340,14 +349,22 @@ CHANGES: list[Change] = [
         baselines__standardise=False,
         baselines__inner_cv=True,
     ),
+    *[
+        Change("aggregators that `methods` does not name", NOTHING, f"{kind}.{key}", value)
+        for kind, own in UNUSED_AGGREGATORS.items()
+        for key, value in (own | OPTIMISER).items()
+    ],
     *keys(
-        "aggregators that `methods` does not name",
+        "`features` (another source)",
         NOTHING,
-        abmil__epochs=3,
-        clam_sb__k_sample=3,
-        dsmil__members=3,
-        transmil__heads=4,
-        dtfd__groups=2,
+        features__folder="elsewhere",
+        features__layout="clam",
+        features__name="uni",
+        features__mpp=0.25,
+        features__tile_um=112,
+        features__tile_px=256,
+        features__without_places=True,
+        features__thumbnails="elsewhere",
     ),
     *keys("`cv`", SPLIT, cv__folds=3, cv__over="train", cv__stratify="label"),
     *keys(

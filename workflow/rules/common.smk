@@ -137,6 +137,7 @@ def settings(*keys, **more):
 
 SOURCE = config["slides"]["source"]
 SIMULATED = SOURCE == "simulated"
+READY = SOURCE == "features"  # no slides: features that another tool made
 STREAMING = SOURCE == "camelyon16" and not config["slides"]["keep"]  # a slide is deleted once nothing needs it
 RESULTS = os.path.join(config["results"], config["dataset"])
 LOGS = f"{RESULTS}/logs"
@@ -169,6 +170,17 @@ SLIDES = {
 }
 TRAIN = [s for s, row in SLIDES.items() if row.split == "train"]
 TEST = [s for s, row in SLIDES.items() if row.split == "test"]
+if READY:
+    from chowder.features import foreign  # imports numpy
+
+    OUTLINES = slides_root() or "."
+    READY_NAME = config["features"]["name"]
+    READY_FILES = checked(foreign.find, config["features"]["folder"] or "", SLIDES, config["features"]["layout"])
+    for s, row in SLIDES.items():  # an outline by pattern counts where it is there
+        if config["features"]["without_places"]:
+            SLIDES[s] = dataclasses.replace(row, annotation="", froc=False)
+        elif row.annotation and not os.path.isfile(os.path.join(OUTLINES, row.annotation)):
+            SLIDES[s] = dataclasses.replace(row, annotation="")
 FROC_SLIDES = [s for s, row in SLIDES.items() if row.counts_for_froc]
 if not any(SLIDES[s].label for s in FROC_SLIDES):
     FROC_SLIDES = []  # nothing to find: the table says so
@@ -191,7 +203,8 @@ def annotation(slide):
     """The slide's ASAP XML in a list, empty where it has none."""
     if not SLIDES[slide].annotation:
         return []
-    own = os.path.join(ROOT, SLIDES[slide].annotation) if ROOT is not None else None
+    root = OUTLINES if READY else ROOT
+    own = os.path.join(root, SLIDES[slide].annotation) if root is not None else None
     return [own or f"{RESULTS}/annotations/{slide}.xml"]
 
 
@@ -219,10 +232,11 @@ def shards_of_encoders():
     return dict.fromkeys(ENCODERS, shards.plan(list(SLIDES), size, shards.together(made.values())))
 
 
-ENCODERS = {re.sub(r"[:/]", "-", name): name for name in config["encoders"]}
-checked(preflight.encoders, config["encoders"], config["embedding"]["weights"])
-checked(preflight.models, config["encoders"], config["embedding"]["weights"])
-if workflow.is_main_process:  # jobs on a cluster read this file again
+ENCODERS = {re.sub(r"[:/]", "-", name): name for name in ([READY_NAME] if READY else config["encoders"])}
+if not READY:
+    checked(preflight.encoders, config["encoders"], config["embedding"]["weights"])
+    checked(preflight.models, config["encoders"], config["embedding"]["weights"])
+if workflow.is_main_process and not READY:  # jobs on a cluster read this file again
     unseen = [name for key, name in ENCODERS.items() if not os.path.exists(f"{RESULTS}/features/{key}/index.json")]
     checked(preflight.hub, unseen, config["embedding"]["weights"])
 METHODS = list(config["methods"])
@@ -239,7 +253,8 @@ RUNS = METHODS + [
     f"{name}_s{number}" for name in METHODS for number in range(1, REPEATS)
 ]  # a row each, or repeats of one
 LEARNT = [m for m in METHODS if methods.parse(m).trained_as_ensemble]
-DRAWN = config["figures"]["heatmaps"] if TEST else []
+DRAWN = config["figures"]["heatmaps"] if TEST and not (READY and config["features"]["without_places"]) else []
+PIXELS = not READY  # a picture of tiles needs the slide
 
 
 def check_figures():
@@ -310,7 +325,7 @@ for name in ENCODERS:
         FIGURES += [f"{RESULTS}/figures/ensemble_{name}.png"] if LEARNT else []
         FIGURES += [
             f"{RESULTS}/figures/{kind}_{name}_{config['figures']['method']}_{slide}.png"
-            for kind in ("heatmap", "gallery")
+            for kind in (("heatmap", "gallery") if PIXELS else ("heatmap",))
             for slide in DRAWN
         ]
 REPEATED = [f"{RESULTS}/repeats.html"] if REPEATS > 1 else []
@@ -449,6 +464,8 @@ def streamed(path):
 
 def pictured(wildcards):
     """What figures read a slide's pixels from: the slide, or where it is not kept, what was fetched for them alone."""
+    if not PIXELS:
+        return []
     if not STREAMING:
         return image(wildcards.slide)
     return f"{RESULTS}/figures/pixels/{wildcards.encoder}/{wildcards.method}/{wildcards.slide}.tif"

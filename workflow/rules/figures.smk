@@ -245,6 +245,7 @@ rule figure_heatmap:
         runtime=10,
     params:
         **drawing("figure_heatmap", "localisation.score", entries=titles),
+        detail=lambda wildcards, input: passing("--image", [input.image] if input.image else []),
     shell:
         "python {params.program:q}"
         " --slide {wildcards.slide}"
@@ -255,7 +256,7 @@ rule figure_heatmap:
         " --scores {input.scores:q}"
         " --all-scores {input.all_scores:q}"
         " --predictions {input.predictions:q}"
-        " --image {input.image:q}"
+        " {params.detail}"
         " --annotation {input.annotation:q}"
         " --settings {params.settings:q}"
         " --output-stem {params.stem:q}"

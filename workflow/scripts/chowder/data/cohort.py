@@ -19,7 +19,21 @@ LABELS = {"0": 0, "1": 1, "normal": 0, "tumor": 1, "tumour": 1, "negative": 0, "
 SPLITS = {"": "", "train": "train", "training": "train", "test": "test", "testing": "test"}
 CLASSES = ("", "negative", "itc", "micro", "macro")
 REQUIRED = ("slide", "label")
-OPTIONAL = ("image", "split", "patient", "center", "class", "annotation", "mpp", "md5", "froc", "exhaustive", "lesions")
+OPTIONAL = (
+    "image",
+    "split",
+    "patient",
+    "center",
+    "class",
+    "annotation",
+    "mpp",
+    "md5",
+    "froc",
+    "exhaustive",
+    "lesions",
+    "width",
+    "height",
+)
 RESOLVED = ("slide", "image", "label", "split", "patient", "center", "class", "annotation", "mpp", "froc", "simulated")
 
 
