@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from chowder.evaluation import patients
-from chowder.evaluation.roc import holding
+from chowder.evaluation.roc import expanded_tail, holding
 from chowder.files import UserError
 from chowder.seeds import generator
 
@@ -107,8 +107,9 @@ class _Rates:
         return np.where(allowed, self.tpr, 0.0).max(axis=1)
 
 
-def _limits(values: np.ndarray, estimate: float, confidence: float) -> Estimate:
-    tail = (1 - confidence) / 2
+def _limits(values: np.ndarray, estimate: float, confidence: float, units: int = 0) -> Estimate:
+    """Return percentiles of draws; expanded ones for ``units`` slides or patients of the smaller class, where given."""
+    tail = expanded_tail(confidence, units) if units else (1 - confidence) / 2
     low, high = holding(estimate, *np.quantile(values, [tail, 1 - tail]))
     return Estimate(float(estimate), float(low), float(high))
 
@@ -130,7 +131,8 @@ def average_precision(
     UserError : one class only, no probabilities, lengths that differ.
     """
     drawn = _Rates(labels, scores, n, seed, groups).average_precision()
-    return _limits(drawn, float(_Rates(labels, scores).average_precision()[0]), confidence)
+    units = patients.smaller_class(labels, groups)
+    return _limits(drawn, float(_Rates(labels, scores).average_precision()[0]), confidence, units)
 
 
 def sensitivity_at(
@@ -171,7 +173,7 @@ def brier(
         part * (weights @ error) / weights.sum(axis=1)
         for part, weights, error in zip(share, drawn, errors, strict=True)
     )
-    return _limits(values, float(np.concatenate(errors).mean()), confidence)
+    return _limits(values, float(np.concatenate(errors).mean()), confidence, patients.smaller_class(labels, groups))
 
 
 # ---------------------------------------------------------------------------------------------------- a threshold
