@@ -1,4 +1,6 @@
-"""Run the benchmarks by name, or all: ``python -m bench [reading integrity embedding training froc intervals measures fetch]``.
+"""Run the benchmarks by name, or all of them.
+
+``python -m bench [reading integrity embedding training froc intervals measures fetch]``
 
 Options after the names go to each of them: ``python -m bench intervals --draws 100``. With ``--page`` first, what the
 named ones print goes into docs/performance.md (bench/page.py): ``python -m bench --page training``.

@@ -175,7 +175,9 @@ if READY:
 
     OUTLINES = slides_root() or "."
     READY_NAME = config["features"]["name"]
-    READY_FILES = checked(foreign.find, config["features"]["folder"] or "(not set)", SLIDES, config["features"]["layout"])
+    READY_FILES = checked(
+        foreign.find, config["features"]["folder"] or "(not set)", SLIDES, config["features"]["layout"]
+    )
     for s, row in SLIDES.items():  # an outline by pattern counts where it is there
         if config["features"]["without_places"]:
             SLIDES[s] = dataclasses.replace(row, annotation="", froc=False)
