@@ -2,8 +2,8 @@
 
     python bench/digit_bags.py            # five seeds, a table for docs/models.md
 
-A bag holds 20 to 40 images of digits (8 x 8 pixels, from load_digits) and is positive when at least one is a 9. Positive
-bags hold one to three. Training and test bags are drawn from different images. AUC over 100 test bags, and over their
+A bag holds 20 to 40 images of digits (8 x 8 pixels, from load_digits). A positive bag has one to three 9s, a negative
+one has none. Training and test bags are drawn from different images. AUC over 100 test bags, and over their
 images (is it a 9?) by the lesion score of a tile.
 """
 
@@ -18,7 +18,7 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "workflow/scripts"))
 
-from chowder.models import build, names  # noqa: E402
+from chowder.models import build, names
 
 #: Settings, chosen on training losses alone: raised until the members had left the plateau.
 SETTINGS = {
