@@ -317,6 +317,7 @@ rule benchmark_table:
             "evaluation.froc_mode",
             "localisation.score",
             "training.leave_out_undertrained",
+            "training.repeats",
             simulated=SIMULATED,
         ),
         entries=[f"{encoder}:{method}" for encoder in ENCODERS for method in METHODS],

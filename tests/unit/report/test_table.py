@@ -396,6 +396,12 @@ def test_undertrained_members_are_counted_by_split_and_explained_once():
     assert remarks.undertrained({"competition": []}, 10) == [] == remarks.undertrained({}, 1)
 
 
+def test_the_table_says_that_it_shows_the_first_of_several_repeats():
+    entries = [row("chowder_r5"), row("meanpool")]
+    assert any("trained 3 times" in line for line in table.notes(table.build(entries, settings={"repeats": 3})))
+    assert not any("times" in line for line in table.notes(table.build(entries, settings={"repeats": 1})))
+
+
 def test_the_lesion_score_behind_the_froc_is_named():
     note = remarks.score_note("auto", ["meanpool", "weldon_r1", "chowder_r5"])
     assert "CHOWDER: the evidence" in note and "WELDON: the mean embedding" in note and "pooled" in note

@@ -71,8 +71,8 @@ def build(
 ) -> Benchmark:
     """Return the whole table from the rows of ``entry.entry``, the slides table and tiles/summary.csv.
 
-    ``settings``: dataset, simulated, confidence, froc_mode, score, leave_out_undertrained. ``tests``: the rows of
-    tests.csv. ``notes``: more sentences for under the table. Rows are sorted by encoder, family and R.
+    ``settings``: dataset, simulated, confidence, froc_mode, score, leave_out_undertrained, repeats. ``tests``: the rows
+    of tests.csv. ``notes``: more sentences for under the table. Rows are sorted by encoder, family and R.
     """
     settings = settings or {}
     if not entries:
@@ -108,6 +108,11 @@ def build(
     if frame["froc"].notna().any() and (line := score_note(settings.get("score", "auto"), frame["method"])):
         remarks.append(line)
     remarks += [line] if (line := not_the_papers(frame["method"])) else []
+    if settings.get("repeats", 1) > 1:
+        remarks.append(
+            f"Each method was trained {settings['repeats']} times: this table and its tests are those of the first. "
+            "repeats.csv has the means over repeats, with their spread over repeats and over slides."
+        )
     remarks += paper.remarks(dataset, simulated, sorted(set(frame["encoder"])))
     bench = Benchmark(frame, dataset, simulated, remarks=remarks, mode=infos[0].get("mode", "official"))
     known = [info["confidence"] for info in infos if info.get("confidence")]
