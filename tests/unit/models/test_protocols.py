@@ -178,7 +178,9 @@ def test_outputs_are_named_by_split():
 # ------------------------------------------------------------------------------------------------- the scripts
 
 METHODS = ["meanpool", "maxpool", "weldon_r2", "chowder_r2", "chowder_r2_j2", "chowder_r2_s1"]
-SETTINGS = {"training": {"epochs": 3, "members": 2, "hidden": [6, 4]}, "dataset": "fake", "sample": {"seed": 5}}
+METHODS += ["chowder_r2_b4", "chowder_mlp_r2"]
+TRAINING = {"epochs": 3, "members": 2, "hidden": [6, 4], "dropout": [0.5, 0.2], "tile_hidden": [5]}
+SETTINGS = {"training": TRAINING, "dataset": "fake", "sample": {"seed": 5}}
 
 
 @pytest.fixture(scope="module")
