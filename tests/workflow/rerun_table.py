@@ -248,6 +248,12 @@ CHANGES: list[Change] = [
         slides__image="x/{slide}.tif",
         slides__annotation="x/{slide}.xml",
     ),
+    Change(
+        "`slides.labels`: a second label set that changes a training slide",
+        TABULATED,
+        "slides.labels",
+        "tests/workflow/labels.csv",
+    ),
     *keys(
         "`slides.table`: other slides",
         plus(EVERYTHING, lesions=24, embed=17, **dict.fromkeys(("simulate", "tissue", "tiles"), 54)),

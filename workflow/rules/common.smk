@@ -164,25 +164,31 @@ def slides_table():
 checked(preflight.patterns, config["slides"])
 TABLE = checked(slides_table)
 ROOT = slides_root() if SOURCE == "table" else None
-SLIDES = {
-    row.slide: row
-    for row in checked(cohort.read, TABLE, config["slides"]["image"], config["slides"]["annotation"], ROOT)
-}
+LABELS = [config["slides"]["labels"]] if config["slides"]["labels"] else []  # a second label set
+OUTLINES = (slides_root() or ".") if READY else None
+CLASSES, RELABELLED = {}, []  # classes by the table itself (simulated slides are drawn by them); slides of LABELS
+
+
+def slides():
+    """The rows of the slides table, with a second label set in place of their labels where there is one."""
+    rows = cohort.read(TABLE, config["slides"]["image"], config["slides"]["annotation"], ROOT)
+    CLASSES.update({row.slide: row.cls for row in rows})
+    if LABELS:
+        rows, changed = cohort.override(rows, LABELS[0])
+        RELABELLED.extend(changed)
+    return cohort.outlined(rows, OUTLINES, not config["features"]["without_places"]) if READY else rows
+
+
+SLIDES = {row.slide: row for row in checked(slides)}
 TRAIN = [s for s, row in SLIDES.items() if row.split == "train"]
 TEST = [s for s, row in SLIDES.items() if row.split == "test"]
 if READY:
     from chowder.features import foreign  # imports numpy
 
-    OUTLINES = slides_root() or "."
     READY_NAME = config["features"]["name"]
     READY_FILES = checked(
         foreign.find, config["features"]["folder"] or "(not set)", SLIDES, config["features"]["layout"]
     )
-    for s, row in SLIDES.items():  # an outline by pattern counts where it is there
-        if config["features"]["without_places"]:
-            SLIDES[s] = dataclasses.replace(row, annotation="", froc=False)
-        elif row.annotation and not os.path.isfile(os.path.join(OUTLINES, row.annotation)):
-            SLIDES[s] = dataclasses.replace(row, annotation="")
 FROC_SLIDES = [s for s, row in SLIDES.items() if row.counts_for_froc]
 if not any(SLIDES[s].label for s in FROC_SLIDES):
     FROC_SLIDES = []  # nothing to find: the table says so

@@ -319,6 +319,7 @@ rule benchmark_table:
             "training.leave_out_undertrained",
             "training.repeats",
             simulated=SIMULATED,
+            **({"labels": os.path.basename(LABELS[0]), "relabelled": RELABELLED} if LABELS else {}),
         ),
         entries=[f"{encoder}:{method}" for encoder in ENCODERS for method in METHODS],
     shell:

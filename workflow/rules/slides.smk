@@ -6,6 +6,7 @@ rule slides_table:
     """The resolved slides table: every row checked, every optional column filled."""
     input:
         table=ancient(TABLE),  # what it says is compared below: another md5 or order of columns reruns nothing
+        labels=[ancient(path) for path in LABELS],
         reference=[f"{RESULTS}/source/reference.checked"] if SOURCE == "camelyon16" else [],
     output:
         f"{RESULTS}/slides.csv",
@@ -16,11 +17,19 @@ rule slides_table:
         runtime=5,
     params:
         **code("slides_table"),
-        settings=settings("slides.image", "slides.annotation", simulated=SIMULATED, rows=RESOLVED),
+        settings=settings(
+            "slides.image",
+            "slides.annotation",
+            simulated=SIMULATED,
+            rows=RESOLVED,
+            **({"without_places": config["features"]["without_places"]} if READY else {}),
+        ),
         root=passing("--root", [ROOT] if ROOT is not None else []),
+        labels=passing("--labels", LABELS),
+        outlines=passing("--outlines", [OUTLINES] if READY else []),
     shell:
         "python {params.program:q}"
-        " --table {input.table:q} {params.root}"
+        " --table {input.table:q} {params.root} {params.labels} {params.outlines}"
         " --settings {params.settings:q}"
         " --output {output:q}"
         " > {log:q} 2>&1"
@@ -70,7 +79,7 @@ if SIMULATED:
         params:
             **code("simulate"),
             settings=settings("simulation.*", "seed"),
-            cls=lambda wildcards: SLIDES[wildcards.slide].cls,
+            cls=lambda wildcards: CLASSES[wildcards.slide],
             center=lambda wildcards: SLIDES[wildcards.slide].center,
         shell:
             "python {params.program:q}"

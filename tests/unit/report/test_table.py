@@ -414,3 +414,6 @@ def test_the_lesion_score_behind_the_froc_is_named():
         "Not in the paper: ABMIL gated (Ilse et al. 2018), DSMIL (Li et al. 2021)."
     )
     assert remarks.not_the_papers(["chowder_r5", "meanpool"]) == ""
+    given = {"labels": "plus.csv", "relabelled": ["a", "b"]}
+    assert remarks.label_set(given) == ["Label set: plus.csv, which changes 2 slides of the slides table (a, b)."]
+    assert remarks.label_set({}) == []

@@ -9,7 +9,7 @@ import csv
 import os
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from chowder.files import UserError, atomic
@@ -121,6 +121,66 @@ def read(
         raise UserError(f"slides table {path}: has no slides: add one row a slide")
     _check_set(path, slides)
     return slides
+
+
+OVERRIDES = ("label", "class", "annotation", "froc")
+
+
+def override(slides: Iterable[Slide], path: str | os.PathLike) -> tuple[list[Slide], list[str]]:
+    """Return the slides with a second label set in place of their own labels, and the names of those it changes.
+
+    ``path`` is a CSV with the column ``slide`` and one or more of ``OVERRIDES``; an empty cell leaves what is there. A
+    further column ``source`` says where a row is from. A slide that becomes normal loses its outline.
+
+    Errors: :class:`UserError` for a slide that is not in the slides table or there twice, an unknown column, and a
+    value that the slides table could not have either.
+    """
+    rows = read_rows(path, ("slide",))
+    unknown = [column for column in rows[0] if column not in ("slide", "source", *OVERRIDES)]
+    if unknown or len(rows[0]) == 1:
+        what = f"unknown column {unknown[0]!r}" if unknown else "no column beside slide"
+        raise UserError(f"{path}: {what}: use slide, source and {', '.join(OVERRIDES)}")
+    slides = list(slides)
+    known = {slide.slide: slide for slide in slides}
+    changed = []
+    for line, row in enumerate(rows, start=2):
+        slide = known.get(row["slide"])
+        if slide is None:
+            raise UserError(f"{path}, line {line}: slide {row['slide']} is not in the slides table: remove the row")
+        cells = {"slide": slide.slide, "label": row.get("label") or str(slide.label)}
+        cells |= {"class": row.get("class") or slide.cls, "split": slide.split}
+        checked = _slide(Path(path), line, cells, "", "", None)
+        outline = row.get("annotation") or slide.annotation
+        if row.get("froc", "") not in ("", "0", "1"):
+            raise UserError(
+                f"{path}, line {line}: slide {slide.slide}: froc {row['froc']!r}: use 1 (counts) or 0 (not)"
+            )
+        kind = checked.cls if row.get("class") or checked.label == slide.label else ""
+        new = replace(
+            slide,
+            label=checked.label,
+            cls=kind,
+            annotation=outline if checked.label else "",
+            froc=slide.froc if not row.get("froc") else row["froc"] == "1",
+        )
+        if new != slide:
+            known[slide.slide] = new
+            changed.append(slide.slide)
+    result = list(known.values())
+    _check_set(Path(path), result)
+    return result, changed
+
+
+def outlined(slides: Iterable[Slide], folder: str | os.PathLike | None, places: bool = True) -> list[Slide]:
+    """Return slides of ready-made features: an outline counts where its file lies in ``folder``.
+
+    Without ``places`` (coordinates of tiles) no slide counts in the lesion evaluation.
+    """
+    result = []
+    for slide in slides:
+        there = places and folder is not None and (Path(folder) / slide.annotation).is_file()
+        result.append(replace(slide, annotation=slide.annotation if there else "", froc=slide.froc and places))
+    return result
 
 
 def read_rows(path: str | os.PathLike, needed: Iterable[str] = REQUIRED) -> list[dict[str, str]]:

@@ -20,6 +20,15 @@ def undertrained(by_split: dict[str, list[int]], ensemble: int) -> list[str]:
     ]
 
 
+def label_set(settings: dict) -> list[str]:
+    """Return the sentence on a second label set (``labels``: its file's name, ``relabelled``: slides it changes)."""
+    if not settings.get("labels"):
+        return []
+    names = list(settings.get("relabelled") or [])
+    shown = f" ({', '.join(names[:8])}{', ...' if len(names) > 8 else ''})" if names else ""
+    return [f"Label set: {settings['labels']}, which changes {len(names)} slides of the slides table{shown}."]
+
+
 def not_the_papers(methods: Iterable[str]) -> str:
     """Return the sentence that names the methods of the table that the paper does not have, with their sources."""
     families = {paper.parse(name).family for name in methods}

@@ -16,7 +16,7 @@ from chowder.files import UserError
 from chowder.models.names import PLATEAU, UNDERTRAINED_ADVICE
 from chowder.report import paper
 from chowder.report.table.entry import AFTER, BEFORE, SENSITIVITIES, _number
-from chowder.report.table.remarks import not_the_papers, score_note
+from chowder.report.table.remarks import label_set, not_the_papers, score_note
 from chowder.report.table.significance import TEST_COLUMNS, TESTED, p_text
 
 #: column of the best-marked metrics: (its lower end, its upper end), or (its standard deviation,).
@@ -107,6 +107,7 @@ def build(
         )
     if frame["froc"].notna().any() and (line := score_note(settings.get("score", "auto"), frame["method"])):
         remarks.append(line)
+    remarks += label_set(settings)
     remarks += [line] if (line := not_the_papers(frame["method"])) else []
     if settings.get("repeats", 1) > 1:
         remarks.append(
