@@ -27,6 +27,7 @@ rule embed:
         encoder=lambda wildcards: ENCODERS[wildcards.encoder],
         slides=shard,
         mpp=lambda wildcards: [SLIDES[slide].mpp or "file" for slide in shard(wildcards)],
+        records=untracked(passing("--records", [f"{RESULTS}/source/slides"] if SOURCE == "camelyon16" else [])),
         store=f"{RESULTS}/features/{{encoder}}/.store",
     shell:
         "python {params.program:q}"
@@ -34,7 +35,7 @@ rule embed:
         " --slides {params.slides:q}"
         " --images {input.images:q}"
         " --tiles {input.tiles:q}"
-        " --mpp {params.mpp:q}"
+        " --mpp {params.mpp:q} {params.records}"
         " --settings {params.settings:q}"
         " --batch {params.batch}"
         " --device {params.device}"

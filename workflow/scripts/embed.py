@@ -23,6 +23,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--images", nargs="+", required=True, help="slide files")
     parser.add_argument("--tiles", nargs="+", required=True, help="tile tables")
     parser.add_argument("--mpp", nargs="+", default=[], help="um per level-0 px, or the word file: as the file says")
+    parser.add_argument("--records", type=Path, help="folder of what the fetches wrote down, <slide>.json")
     parser.add_argument(
         "--settings",
         required=True,
@@ -59,7 +60,13 @@ def main(argv: list[str] | None = None) -> None:
         **{key: settings.get(key, {}).get(args.encoder) for key in ("mean", "std", "pooling")},
     )
     items = [
-        identity.Item(slide, image, tiles, None if mpp == "file" else float(mpp))
+        identity.Item(
+            slide,
+            image,
+            tiles,
+            None if mpp == "file" else float(mpp),
+            str(args.records / f"{slide}.json") if args.records else "",
+        )
         for slide, image, tiles, mpp in zip(args.slides, args.images, args.tiles, spacings, strict=True)
     ]
     made = embedding.embed_shard(items, encoder, args.store, args.batch, args.threads)

@@ -7,7 +7,6 @@ from __future__ import annotations
 import argparse
 import contextlib
 import json
-import os
 from pathlib import Path
 
 from chowder.data import camelyon16, cohort
@@ -44,7 +43,7 @@ def main(argv: list[str] | None = None) -> None:
     some = parser.add_argument_group("levels of a slide instead of the whole file")
     some.add_argument("--levels-for", type=json.loads, help="JSON: tissue_mpp, tiles (size, mpp, resample), mpp")
     some.add_argument("--sums", help="CSV with slide,pages,sha256 of what such a fetch brings; others are not checked")
-    parser.add_argument("--record", help="JSON to write: source, length, bytes that are here, checksums")
+    parser.add_argument("--record", help="JSON to write: source, length, bytes that are here, checksums, content")
     run_ = parser.add_argument_group("as one of many fetches of a run")
     run_.add_argument("--places", action="store_true", help="wait for a place, by the plan beside --output")
     run_.add_argument("--caller", type=int, help="process id of the Snakemake that waits for this fetch")
@@ -69,9 +68,8 @@ def main(argv: list[str] | None = None) -> None:
             idle = [caller.Idle(args.caller)] if args.caller else []
             stack.enter_context(places.place(args.slide, output.parent, *idle))
         record = bring(urls, output, md5, args)
-        date(output, md5)
         if args.record:
-            write_text(args.record, json.dumps(record, indent=1) + "\n")
+            write_text(args.record, json.dumps(record | {"content": md5}, indent=1) + "\n")
 
 
 def bring(urls: list[str], output: Path, md5: str | None, args: argparse.Namespace) -> dict[str, object]:
@@ -109,17 +107,6 @@ def bring_levels(urls: list[str], output: Path, args: argparse.Namespace) -> dic
     )
     kept = {key: getattr(done, key) for key in ("source", "length", "size", "pages", "tiles", "sha256", "etag")}
     return {"levels": "needed"} | kept
-
-
-def date(output: Path, md5: str | None) -> None:
-    """Give a fetched file a time that follows from its content (a day before 2010).
-
-    The store knows a slide by size and time: fetched again, in parts or whole, it is the same slide with the same
-    features. A link to a local file has that file's time.
-    """
-    if md5 and not output.is_symlink():
-        seconds = 1_000_000_000 + int(md5[:7], 16)
-        os.utime(output, (seconds, seconds))
 
 
 def read_sums(path: str) -> dict[str, dict[str, str]]:

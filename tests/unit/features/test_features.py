@@ -266,6 +266,30 @@ def test_the_identity_of_features_holds_what_decides_them_and_nothing_else(shard
     assert key(other) != same
 
 
+def test_a_slide_that_is_fetched_again_has_the_same_features(shard, tmp_path):
+    image, record = tmp_path / "a.tif", tmp_path / "a.json"
+
+    def key(md5: str, age: float = 0.0) -> str:
+        """Of a slide fetched just now; ``age``: seconds by which its file is younger than the record."""
+        image.write_bytes(Path(shard[0].image).read_bytes())
+        record.write_text(json.dumps({"content": md5, "length": image.stat().st_size}))
+        time = record.stat().st_mtime + age
+        os.utime(image, (time, time))
+        return identity.feature_key(dataclasses.replace(shard[0], image=str(image), record=str(record)), toy())
+
+    same = key("1" * 32)
+    assert key("1" * 32, 5.0) == key("1" * 32, -9e6) == same
+    assert key("2" * 32) != same
+    assert key("1" * 32, 3600.0) != same, "somebody put another file there"
+    record.write_text(json.dumps({"content": "1" * 32, "length": 1}))
+    item = dataclasses.replace(shard[0], image=str(image), record=str(record))
+    assert identity.feature_key(item, toy()) != same, "another length"
+    for text in ("", "[]", '{"content": null, "length": 5}'):
+        record.write_text(text)
+        plain = dataclasses.replace(item, record="")
+        assert identity.feature_key(item, toy()) == identity.feature_key(plain, toy())
+
+
 def test_code_of_features_is_the_readers_and_the_encoders_own_module_without_comments(tmp_path, monkeypatch):
     package = Path(identity.__file__).parents[1]
     copy = tmp_path / "chowder"

@@ -7,6 +7,7 @@ import json
 import os
 import sys
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from chowder import fingerprint
@@ -32,12 +33,16 @@ FORMAT = 1  # of the feature file: raise it when features/feature_file.py writes
 
 @dataclass(frozen=True)
 class Item:
-    """One slide to embed: its name, image file, tile table, and um/px when the file does not say it."""
+    """One slide to embed: its name, image file, tile table, and um/px when the file does not say it.
+
+    ``record``: what its fetch wrote down (JSON with length and content), where it was fetched.
+    """
 
     slide: str
     image: str
     tiles: str
     mpp: float | None = None
+    record: str = ""
 
 
 def code(encoder: Encoder) -> str:
@@ -49,9 +54,9 @@ def code(encoder: Encoder) -> str:
 def feature_key(item: Item, encoder: Encoder) -> str:
     """Return the fingerprint of everything that a slide's features depend on.
 
-    That is the slide (size and time of its file), the tile table's content, the um/px given by the user, code, encoder,
-    weights, normalisation, precision and kind of device. Batch size, threads, shard and the device's number are not in
-    it.
+    That is the slide (its md5 where a list says it, else size and time of its file), the tile table's content, the
+    um/px given by the user, code, encoder, weights, normalisation, precision and kind of device. Batch size, threads,
+    shard and the device's number are not in it.
     """
     try:
         state = os.stat(item.image)
@@ -68,13 +73,26 @@ def feature_key(item: Item, encoder: Encoder) -> str:
         item.slide,
         item.mpp,
         sha256(item.tiles),
-        state.st_size,
-        state.st_mtime_ns,
+        *(content(item.record, state) or (state.st_size, state.st_mtime_ns)),
     ]
     more = getattr(encoder, "decisive", {})  # the entry of a table, and what the user put in place of the encoder's own
     if more:
         parts.append(more)
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+
+
+def content(record: str, state: os.stat_result) -> tuple[str, ...]:
+    """Return the md5 that a fetched slide has by the list of its mirror, as (md5,); () where it is not known.
+
+    A slide that is fetched again, whole or in parts, is the same one. A file that was put in its place later is not.
+    """
+    try:
+        known = json.loads(Path(record).read_text(encoding="utf-8"))
+        if known["content"] and state.st_size == known["length"] and state.st_mtime <= os.stat(record).st_mtime + 60:
+            return (str(known["content"]),)
+    except (OSError, ValueError, KeyError, TypeError):
+        pass
+    return ()
 
 
 def library_versions() -> dict[str, str]:
