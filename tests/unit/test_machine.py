@@ -27,6 +27,13 @@ def test_accelerators_by_device(monkeypatch):
         assert machine.accelerators("auto") == present
 
 
+def test_memory_is_the_machines_or_what_a_group_allows(monkeypatch):
+    whole = machine.memory_mb()
+    assert 100 < whole <= os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1e6
+    monkeypatch.setattr(Path, "read_text", lambda self: "50000000\n" if self.name == "memory.max" else "max\n")
+    assert machine.memory_mb() == 50
+
+
 def test_freed_memory_is_kept_for_the_next_batch():
     """Page faults of allocating, touching and freeing 48 MB a hundred times, counted in a process of its own."""
     code = (

@@ -52,7 +52,7 @@ from chowder.data.download import places
 from chowder.features import shards
 from chowder.features.encoders import families, networks
 from chowder.files import UserError
-from chowder.models import kinds
+from chowder.models import kinds, memory
 from chowder.models import names as methods
 
 machine.this_python_first()
@@ -434,6 +434,34 @@ def find_weights():
 def gpus(section):
     """How many accelerators a job of ``section`` takes."""
     return machine.accelerators(config[section]["device"])
+
+
+# --- memory -----------------------------------------------------------------------------------------------------------
+# By arithmetic from the numbers of tiles; before those are known, a dry run says <TBD>. Each further try asks for more.
+
+
+def training_memory(wildcards, input, attempt):
+    """MB of a job that trains all methods of an encoder."""
+    (dim, _), (sampled, tiles) = memory.of_index(input.index), memory.of_summary(input.summary)
+    training = config["training"]
+    return memory.raised(memory.train(sampled, tiles, dim, RUNS, training["members"], training["batch"]), attempt)
+
+
+def split_bias_memory(wildcards, input, attempt):
+    """MB of a job that reads and pools all slides of an encoder."""
+    (dim, _), (sampled, tiles) = memory.of_index(input.index), memory.of_summary(input.summary)
+    return memory.raised(memory.split_bias(sampled, tiles, dim), attempt)
+
+
+def localise_memory(wildcards, input, attempt):
+    """MB of a job that scores all tiles of the test slides, one slide after another."""
+    dim, tiles = memory.of_index(input.index)
+    return memory.raised(memory.localise(tiles, dim, config["training"]["members"]), attempt)
+
+
+# Jobs of this machine together take no more than it has, unless --resources mem_mb says otherwise.
+if workflow.local_exec and "mem_mb" not in workflow.global_resources:
+    workflow.register_resource("mem_mb", machine.memory_mb())
 
 
 # --- downloads --------------------------------------------------------------------------------------------------------

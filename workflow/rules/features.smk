@@ -16,7 +16,7 @@ rule embed:
         f"{TIMES}/embed/{{encoder}}/{{shard}}.tsv"
     threads: config["embedding"]["threads"]
     resources:
-        mem_mb=4000,
+        mem_mb=lambda wildcards, attempt: memory.raised(4000, attempt),
         runtime=240,
         gpu=gpus("embedding"),
     params:

@@ -44,7 +44,7 @@ rule train:
         f"{TIMES}/train/{{encoder}}/{{method}}.tsv"
     threads: config["training"]["threads"]
     resources:
-        mem_mb=2500,
+        mem_mb=training_memory,
         runtime=240,
         gpu=gpus("training"),
         training=1,
@@ -92,7 +92,7 @@ rule localise:
     benchmark:
         f"{TIMES}/localise/{{encoder}}/{{method}}.tsv"
     resources:
-        mem_mb=2000,
+        mem_mb=localise_memory,
         runtime=60,
     params:
         **code("localise", estimator),
@@ -127,7 +127,7 @@ rule split_bias:
     benchmark:
         f"{TIMES}/split_bias/{{encoder}}.tsv"
     resources:
-        mem_mb=2000,
+        mem_mb=split_bias_memory,
         runtime=60,
     params:
         **code("split_bias"),

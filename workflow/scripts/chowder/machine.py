@@ -27,6 +27,17 @@ def accelerators(device: str) -> int:
     return int(device == "cuda" or (device == "auto" and Path("/dev/nvidia0").exists()))
 
 
+def memory_mb() -> int:
+    """Memory of this machine in MB, or what a control group (a container, a Slurm job) leaves of it."""
+    size = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    for limit in ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"):
+        try:
+            size = min(size, int(Path(limit).read_text()))
+        except (OSError, ValueError):  # no such group, or "max"
+            continue
+    return size // 10**6
+
+
 def keep_freed_memory() -> bool:
     """Let this process keep the memory that it frees instead of giving it back to the kernel; True where that works.
 
