@@ -116,8 +116,9 @@ def streamed(mirror, tmp_path_factory):
     """A run to the table over a bad network, slides deleted after use: its folder, the watch, the server."""
     folder = clone(tmp_path_factory.mktemp("streamed") / "clone")
     with FaultServer(root=mirror) as server, Watch(folder / "results/camelyon16/slides") as watch:
-        server.faults["/images/tumor_001.tif"] = [Fault("none")] * 5 + [Fault("drop", 50_000), Fault("status", 503)]
-        server.faults["/images/normal_002.tif"] = [Fault("none")] * 5 + [Fault("wrong")]
+        # the header and five pieces of directories come first, then the levels in one request
+        server.faults["/images/tumor_001.tif"] = [Fault("none")] * 6 + [Fault("drop", 50_000), Fault("status", 503)]
+        server.faults["/images/normal_002.tif"] = [Fault("none")] * 6 + [Fault("wrong")]
         server.faults["/images/normal_003.tif"] = [Fault("wrong")]  # no TIFF: the slide comes whole
         snakemake(folder, "--cores", "2", *options(mirror, server.url()))
     return folder, watch, server
