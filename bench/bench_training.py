@@ -208,7 +208,7 @@ def table_one(bags: Bags, rows: list[dict[str, str]], args: argparse.Namespace) 
 
 
 def extrapolated(bags: Bags, rows: list[dict[str, str]], args: argparse.Namespace) -> dict[str, object]:
-    """Print what Table 1 would take, from one and three epochs of the competition split."""
+    """Print what Table 1 of 399 slides would take, from one and three epochs of the competition split of these."""
     labels = protocols.labels_of(rows)
     splits = protocols.splits(rows, folds=3)
     sides = splits["competition"]
@@ -233,16 +233,18 @@ def extrapolated(bags: Bags, rows: list[dict[str, str]], args: argparse.Namespac
     regression = time.perf_counter() - started
     epoch = (seconds[1] - seconds[0]) / 2
     rest = seconds[0] - epoch
-    factor = sum(len(one["train"]) for one in splits.values()) / len(y)
+    whole = 399 / len(bags)
+    factor = whole * sum(len(one["train"]) for one in splits.values()) / len(y)
     parts = {
         f"{args.epochs} epochs of nine ensembles, {len(splits)} splits": factor * args.epochs * epoch,
         "start and calibration": factor * rest,
-        "predictions": len(splits) * predict,
-        "slides pooled (once), logistic regressions": pooled + len(splits) * regression,
+        "predictions": whole * len(splits) * predict,
+        "slides pooled (once), logistic regressions": whole * (pooled + len(splits) * regression),
     }
     flops = 2 * len(train.names) * bags.counts.mean() * bags.dim * args.members * len(ENSEMBLES)
     bound = flops / product_rate()
-    print(f"\nTable 1, {len(splits)} splits, E = {args.members}: EXTRAPOLATED from epochs of the competition split\n")
+    print(f"\nTable 1, {len(splits)} splits, E = {args.members}: EXTRAPOLATED from epochs of the competition split and "
+          f"{len(bags)} of 399 slides\n")  # fmt: skip
     print(f"one epoch of nine ensembles: {epoch:.1f} s; its products alone {bound:.1f} s ({bound / epoch:.0%})\n")
     print("| | s |\n|---|---|")
     for name, value in parts.items():

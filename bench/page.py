@@ -34,7 +34,7 @@ SECTIONS: dict[str, tuple[str, list[str], str, str]] = {
     ),
     "training": (
         "Training, and Table 1",
-        ["--extrapolate", "--rounds", "2"],
+        ["--extrapolate", "--slides", "80", "--rounds", "2"],
         "a fast plain loop that trains one network (float32 tensors in memory, torch.topk, torch.optim.Adam)",
         "the products of all tiles with all members at the rate of a large float32 product",
     ),

@@ -6,6 +6,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from chowder import machine
 
 
@@ -25,6 +27,20 @@ def test_accelerators_by_device(monkeypatch):
     for present in (True, False):
         monkeypatch.setattr(Path, "exists", lambda self, present=present: present)
         assert machine.accelerators("auto") == present
+
+
+@pytest.mark.parametrize(("answer", "expected"), [("(null)\ngpu:a100:4(S:0-1)", 1), ("(null)", 0), (None, 1)])
+def test_on_a_cluster_the_scheduler_says_whether_there_are_gpus(monkeypatch, tmp_path, answer, expected):
+    monkeypatch.setattr(Path, "exists", lambda self: True)  # the machine that submits has one
+    program = tmp_path / "sinfo"
+    if answer is not None:
+        program.write_text(f"#!/bin/sh\nprintf '{answer}'\n")
+        program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin" if answer is not None else str(tmp_path))
+    machine._slurm_resources.cache_clear()
+    assert machine.accelerators("auto", cluster=True) == expected
+    assert machine.accelerators("cpu", cluster=True) == 0 and machine.accelerators("cuda", cluster=True) == 1
+    machine._slurm_resources.cache_clear()
 
 
 def test_memory_is_the_machines_or_what_a_group_allows(monkeypatch):

@@ -433,7 +433,7 @@ def find_weights():
 
 def gpus(section):
     """How many accelerators a job of ``section`` takes."""
-    return machine.accelerators(config[section]["device"])
+    return machine.accelerators(config[section]["device"], cluster=not workflow.local_exec)
 
 
 # --- memory -----------------------------------------------------------------------------------------------------------

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import ctypes
+import functools
 import os
 import re
+import subprocess
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -22,9 +24,26 @@ def this_python_first() -> None:
     os.environ["PATH"] = os.pathsep.join([here, *rest])
 
 
-def accelerators(device: str) -> int:
-    """GPUs that a job takes: one for ``cuda``, none for ``cpu``; for ``auto`` one where the NVIDIA driver shows one."""
-    return int(device == "cuda" or (device == "auto" and Path("/dev/nvidia0").exists()))
+def accelerators(device: str, cluster: bool = False) -> int:
+    """GPUs that a job takes: one for ``cuda``, none for ``cpu``.
+
+    For ``auto`` one where the NVIDIA driver shows one; with ``cluster``, where jobs go to other machines, one if Slurm
+    knows of GPUs. Another scheduler can't be asked: then it is what this machine has, as without ``cluster``.
+    """
+    if device == "auto":
+        listed = _slurm_resources() if cluster else None
+        return int(Path("/dev/nvidia0").exists() if listed is None else "gpu" in listed)
+    return int(device == "cuda")
+
+
+@functools.cache
+def _slurm_resources() -> str | None:
+    """Return the generic resources of all nodes, as ``sinfo`` prints them; None without Slurm, or without an answer."""
+    try:
+        found = subprocess.run(["sinfo", "--noheader", "--format=%G"], capture_output=True, text=True, timeout=30)
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return found.stdout if found.returncode == 0 else None
 
 
 def memory_mb() -> int:
