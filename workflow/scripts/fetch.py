@@ -80,7 +80,7 @@ def bring(urls: list[str], output: Path, md5: str | None, args: argparse.Namespa
         except Whole as reason:
             tell(f"warning: {output.name}: is fetched whole: {reason}")
     drop_leftovers(output)
-    done = fetch(urls, output, md5=md5, sha256=args.sha256, settings=args.settings)
+    done = fetch(urls, output, md5=md5, sha256=args.sha256, settings=args.settings, last=lambda: before_name(args))
     return {"levels": "all", "source": shown(done.source), "length": done.size, "size": done.size} | done.sums
 
 
@@ -101,12 +101,19 @@ def bring_levels(urls: list[str], output: Path, args: argparse.Namespace) -> dic
         wanted = known.get(args.slide, {}).get(" ".join(map(str, done.pages)))
         return f"sha256 is {done.sha256}, expected {wanted}" if wanted not in (None, done.sha256) else ""
 
+    def damage(data: bytes, page) -> str:
+        return strict.damage(data, page.tile, page.tables)
+
     known = read_sums(args.sums) if args.sums else {}
-    done = fetch_levels(
-        urls, output, choose, lambda data, page: strict.damage(data, page.tile, page.tables), args.settings, expected
-    )
+    done = fetch_levels(urls, output, choose, damage, args.settings, expected, lambda: before_name(args))
     kept = {key: getattr(done, key) for key in ("source", "length", "size", "pages", "tiles", "sha256", "etag")}
     return {"levels": "needed"} | kept
+
+
+def before_name(args: argparse.Namespace) -> None:
+    """The last look at the Snakemake that waits."""
+    if args.caller:
+        caller.stay_only_with(args.caller)
 
 
 def read_sums(path: str) -> dict[str, dict[str, str]]:

@@ -121,3 +121,24 @@ def test_a_local_file_is_linked_and_stays_as_it_is(slide, tmp_path):
     arguments = ["--base", str(tmp_path), "--slide", SLIDE, "--md5", hashlib.md5(slide).hexdigest()]
     program.main([*arguments, "--levels-for", READS, "--output", str(tmp_path / "linked.tif")])
     assert (tmp_path / "linked.tif").is_symlink() and own.stat().st_mtime_ns == before
+
+
+@pytest.mark.parametrize("levels", [True, False])
+def test_a_fetch_that_outlived_its_snakemake_leaves_a_whole_part_that_costs_no_byte(
+    server, slide, tmp_path, monkeypatch, levels
+):
+    class Ended(BaseException):
+        pass
+
+    def ended(pid: int) -> None:
+        raise Ended
+
+    monkeypatch.setattr(program.caller, "leave_with", lambda pid: None)
+    monkeypatch.setattr(program.caller, "stay_only_with", ended)
+    with pytest.raises(Ended):
+        fetch(server, tmp_path, "--caller", "1", levels=levels)
+    assert not (tmp_path / f"{SLIDE}.tif").exists() and (tmp_path / f"{SLIDE}.tif.partial").exists()
+    sent = server.sent(f"/images/{SLIDE}.tif")
+    fetch(server, tmp_path, levels=levels)
+    assert (tmp_path / f"{SLIDE}.tif").stat().st_size == len(slide)
+    assert server.sent(f"/images/{SLIDE}.tif") - sent < 0.05 * len(slide)

@@ -29,14 +29,23 @@ def alive(pid: int) -> bool:
         return True
 
 
-def leave_with(pid: int, every_s: float = 1.0) -> None:
-    """End this process soon after the process ``pid`` has ended: the next run continues with what has come."""
+def stay_only_with(pid: int) -> None:
+    """End this process if the process ``pid`` has ended: the next run continues with what has come.
 
-    def look() -> None:
-        while alive(pid):
-            time.sleep(every_s)
+    A file that got its name after Snakemake's end would be deleted by the next one, which knows of no finished job.
+    """
+    if not alive(pid):
         tell("the Snakemake of this fetch has ended: what has come is kept for the next run")
         os._exit(1)
+
+
+def leave_with(pid: int, every_s: float = 1.0) -> None:
+    """End this process soon after the process ``pid`` has ended (:func:`stay_only_with`)."""
+
+    def look() -> None:
+        while True:
+            stay_only_with(pid)
+            time.sleep(every_s)
 
     threading.Thread(target=look, daemon=True).start()
 

@@ -12,7 +12,7 @@ import os
 import re
 import shutil
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -43,6 +43,7 @@ def fetch(
     md5: str | None = None,
     sha256: str | None = None,
     settings: Settings | Mapping[str, Any] | None = None,
+    last: Callable[[], None] = lambda: None,
 ) -> Fetched:
     """Bring one file to ``destination``: complete and verified, or not at all.
 
@@ -51,6 +52,7 @@ def fetch(
     sources : an https:// or http:// URL, a file:// URL or a path; several are tried in order while they are absent.
     md5, sha256 : hexadecimal; verified in the same pass as the transfer.
     settings : ``transfer.Settings`` or a dict with some of its fields.
+    last : called when a download is whole and verified, before it gets its name.
 
     A wrong checksum deletes the download and fetches it once more; a second one ends it with both sums named.
     An existing ``destination`` with the right checksums is kept as it is; without checksums it is fetched again.
@@ -79,7 +81,7 @@ def fetch(
             if path is not None:
                 done = _link(path, destination, expected, settings, meter)
             else:
-                done = _download(source, destination, expected, settings, meter)
+                done = _download(source, destination, expected, settings, meter, last)
         except Absent as reason:
             absent.append(str(reason))
             continue
@@ -164,7 +166,9 @@ def _link(path: Path, destination: Path, expected: dict[str, str], settings: Set
     return Fetched(str(path), destination, size, 0, 0, time.monotonic() - started, expected)
 
 
-def _download(url: str, destination: Path, expected: dict[str, str], settings: Settings, meter: Meter) -> Fetched:
+def _download(
+    url: str, destination: Path, expected: dict[str, str], settings: Settings, meter: Meter, last: Callable[[], None]
+) -> Fetched:
     import requests
 
     started, counts = time.monotonic(), {"requests": 0}
@@ -184,6 +188,7 @@ def _download(url: str, destination: Path, expected: dict[str, str], settings: S
                 )
             first = wrong
             tell(f"{destination.name}: {wrong}{page}: deleted, fetching it once more")
+        last()
         part.finish(destination)
         size = part.size
     return Fetched(url, destination, size, meter.moved, counts["requests"], time.monotonic() - started, expected)

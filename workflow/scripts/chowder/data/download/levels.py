@@ -55,6 +55,7 @@ def fetch_levels(
     damage: Callable[[bytes, Page], str],
     settings: Settings | dict[str, Any] | None = None,
     expected: Callable[[FetchedLevels], str] = lambda done: "",
+    last: Callable[[], None] = lambda: None,
 ) -> FetchedLevels:
     """Bring parts of a slide to ``destination``: all that was chosen and every tile decodable, or nothing.
 
@@ -65,6 +66,7 @@ def fetch_levels(
         the tiles of that page that are needed, None for all.
     damage : says what is wrong with the bytes of a stored tile, "" when they decode.
     expected : says what is wrong with the whole (a known checksum), "" when nothing is.
+    last : called when all is here and right, before the file gets its name.
 
     Raises
     ------
@@ -83,7 +85,7 @@ def fetch_levels(
         with requests.Session() as session:
             session.headers.update({"User-Agent": "chowder-workflow", "Accept-Encoding": "identity"})
             try:
-                return _Levels(session, url, destination, settings, choose, damage, expected).run()
+                return _Levels(session, url, destination, settings, choose, damage, expected).run(last)
             except Absent as reason:
                 absent.append(str(reason))
             except NoRanges as reason:
@@ -110,7 +112,7 @@ class _Levels:
         self.remote = Remote(session, url, destination.name, settings)
         self.meter = Meter(destination.name, settings.progress_s)
 
-    def run(self) -> FetchedLevels:
+    def run(self, last: Callable[[], None]) -> FetchedLevels:
         """Fetch, check, and name the file."""
         with SparseFile(self.destination, self.url) as part:
             if part.have.size:
@@ -125,6 +127,7 @@ class _Levels:
                     part.restart(None)
                     continue
                 if not (complaint := self.expected(done)):
+                    last()
                     part.finish()
                     self._tell(done)
                     return done
