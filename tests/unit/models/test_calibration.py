@@ -87,9 +87,10 @@ def test_tables_are_exact_at_their_nodes():
         assert model.evidence_.values[m, j, k] == pytest.approx(np.mean(change), abs=1e-12)
 
 
-def test_tiles_that_are_never_selected_score_exactly_0():
-    arrays, labels = bags(low=200, high=201)
-    model = Chowder(r=2, members=2, epochs=20, learning_rate=0.02).fit(arrays, labels)
+@pytest.mark.parametrize(("slides", "hidden"), [(8, (200, 100)), (6, (20, 10)), (37, (20, 10)), (270, (30,))])
+def test_tiles_that_are_never_selected_score_exactly_0(slides, hidden):
+    arrays, labels = bags(slides, low=200, high=201)
+    model = Chowder(r=2, members=2, epochs=20, learning_rate=0.02, hidden=hidden, batch=slides).fit(arrays, labels)
     ends = [np.sort(model.embedding_scores(x)[:, 0], axis=1) for x in arrays]
     lowest_top, highest_bottom = (f([e[:, k] for e in ends], axis=0) for f, k in ((np.min, -2), (np.max, 1)))
     assert (highest_bottom < lowest_top).all()

@@ -128,7 +128,9 @@ def table(member: Ensemble, values: torch.Tensor, counts: torch.Tensor) -> tuple
             changed = values.expand(len(e), -1, -1, -1).clone()
             changed[:, :, j] = added(values[:, :, j], e[:, None, None], counts, r)
             logits = member.head(changed.flatten(0, 1)[None]).view(len(e), slides)
-            out[j, first : first + at_once] = (logits - base).mean(dim=1)
+            # A slide that stays as it is changes by 0, not by the rounding of a product of another shape.
+            same = (changed[:, :, j] == values[:, :, j]).all(dim=2)
+            out[j, first : first + at_once] = (logits - base).masked_fill(same, 0).mean(dim=1)
     return nodes, out
 
 
