@@ -19,7 +19,7 @@ from chowder.models import names
 
 MB = 1e6
 # Peak of a process that does the same with next to no data: its imports (torch, scikit-learn, pyarrow, h5py) above all.
-TRAIN, LOCALISE, SPLIT_BIAS = 800, 650, 260
+TRAIN, LOCALISE, SPLIT_BIAS = 950, 720, 260
 MARGIN = 1.1
 HIDDEN = (200, 100)
 # As in models/scorer.py and models/calibration.py; not imported, they need torch.
