@@ -202,7 +202,7 @@ KIND = (
     '    "other": Kind("Other", "chowder.models.pooled:Other", "baselines"),\n    "weldon": Kind(',
 )
 FAMILY = ('    "timm":', '    "other": "chowder.features.encoders.other:other",\n    "timm":')
-TITLE = ('Kind("WELDON"', 'Kind("Weldon"')
+TITLE = ('"WELDON", "chowder', '"Weldon", "chowder')
 PRINTED = ("figure_curves", "figure_auc_r", "figure_ensemble", "figure_training", "metrics_table")
 PRINTED += ("figure_reliability", "figure_lesion_sizes")
 
