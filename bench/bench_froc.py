@@ -10,7 +10,6 @@ from __future__ import annotations
 import argparse
 import platform
 import sys
-import time
 from pathlib import Path
 
 import numpy as np
@@ -24,19 +23,10 @@ import froc_reference as plain  # noqa: E402
 from chowder.data.annotations import read_asap, tumor_mask  # noqa: E402
 from chowder.evaluation import froc, resampling  # noqa: E402
 from chowder.evaluation.lesions import label_lesions  # noqa: E402
+from clock import least  # noqa: E402
 from shared_data import SHARED  # noqa: E402
 
 SLIDES, TUMOUR = 129, 49
-
-
-def clock(work, calls: int = 5) -> float:
-    """Seconds of the fastest of some calls."""
-    times = []
-    for _ in range(calls):
-        started = time.perf_counter()
-        work()
-        times.append(time.perf_counter() - started)
-    return min(times)
 
 
 def discs(rng: np.random.Generator, size: int = 1200) -> np.ndarray:
@@ -66,12 +56,12 @@ def main(argv: list[str] | None = None) -> None:
 
     print(f"{SLIDES} slides, {args.detections} detections each, {sum(len(one.best) for one in hits)} lesions")
     print("| step | seconds |\n|---|---|")
-    looked_up = clock(lambda: [froc.hits(a, b, "s") for a, b in zip(lesions, tables, strict=True)])
-    scored = clock(lambda: froc.froc(hits))
+    looked_up = least(lambda: [froc.hits(a, b, "s") for a, b in zip(lesions, tables, strict=True)])
+    scored = least(lambda: froc.froc(hits))
     print(f"| detections looked up in cached masks | {looked_up:.3f} |")
     print(f"| curve and score | {scored:.3f} |")
-    intervals = clock(lambda: resampling.bootstrap_froc(hits, 2000))
-    paired = clock(lambda: resampling.paired_bootstrap(hits, hits))
+    intervals = least(lambda: resampling.bootstrap_froc(hits, 2000))
+    paired = least(lambda: resampling.paired_bootstrap(hits, hits))
     print(f"| 2,000 resamples, score and six sensitivities | {intervals:.2f} |")
     print(f"| paired test of two methods, 2,000 resamples | {paired:.2f} |")
 
@@ -90,8 +80,8 @@ def main(argv: list[str] | None = None) -> None:
             return froc.froc([froc.hits(one, table, "s") for one, table in zip(lesions, cut, strict=True)])
 
         same = slow()[3] == fast().score
-        seconds.append(clock(slow, 1))
-        here = clock(fast)
+        seconds.append(least(slow, 1))
+        here = least(fast)
         print(f"| {size} | {seconds[-1]:.3f} | {here:.4f} | {seconds[-1] / here:.0f} | {same} |")
     whole = seconds[-1] * (args.detections / sizes[-1]) ** 2
     ratio = whole / (looked_up + scored)
@@ -103,9 +93,9 @@ def main(argv: list[str] | None = None) -> None:
         width, height = (int(side) + 3200 for side in outlines.tumor.bounds[2:])
         mask = tumor_mask(outlines, width, height)
         times = [
-            clock(lambda path=path: read_asap(path)),
-            clock(lambda o=outlines, w=width, h=height: tumor_mask(o, w, h)),
-            clock(lambda mask=mask: label_lesions(mask)),
+            least(lambda path=path: read_asap(path)),
+            least(lambda o=outlines, w=width, h=height: tumor_mask(o, w, h)),
+            least(lambda mask=mask: label_lesions(mask)),
         ]
         print(f"| {path.stem} | " + " | ".join(f"{value:.3f}" for value in times) + " |")
 

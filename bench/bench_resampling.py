@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import argparse
 import sys
-import time
 from pathlib import Path
 
 import numpy as np
@@ -20,18 +19,9 @@ sys.path.insert(0, str(ROOT / "workflow" / "scripts"))
 from sklearn.metrics import roc_auc_score  # noqa: E402
 
 from chowder.evaluation import roc  # noqa: E402
+from clock import least  # noqa: E402
 
 POSITIVES, NEGATIVES = 49, 80
-
-
-def least(work, calls: int = 5) -> float:
-    """Seconds of the fastest of some calls."""
-    times = []
-    for _ in range(calls):
-        started = time.perf_counter()
-        work()
-        times.append(time.perf_counter() - started)
-    return min(times)
 
 
 def main() -> None:

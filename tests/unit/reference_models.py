@@ -148,3 +148,15 @@ def glorot(dim: int, r: int, hidden: tuple[int, ...] = (200, 100), seed: int = 0
     for a, b in itertools.pairwise(sizes):
         network += [(torch.rand(a, b, generator=generator) * 2 - 1) * (6 / (a + b)) ** 0.5, torch.zeros(b)]
     return [parameter.requires_grad_() for parameter in network]
+
+
+def random_bags(slides=9, dim=24, low=3, high=60, seed=0, dtype=np.float16):
+    """Bags of unequal sizes, some smaller than 2R, with a weak signal in the label."""
+    rng = np.random.default_rng(seed)
+    labels = np.arange(slides) % 2
+    arrays = []
+    for label in labels:
+        x = rng.gamma(1.0, 0.5, (int(rng.integers(low, high)), dim))
+        x[:2, :3] += label
+        arrays.append(x.astype(dtype))
+    return arrays, labels

@@ -54,13 +54,12 @@ class Plan:
 def train(plan: Plan, models: store.Store, wanted: list[tuple[str, str]]) -> None:
     """Train what is ``wanted`` and put it into the store, split by split. Features are read once for each repeat."""
     methods = {name: names.parse(name) for name, _ in wanted}
-    groups: dict[str, list[str]] = {}
+    groups: dict[tuple[int, str, int], list[str]] = {}
     for name, method in methods.items():
         settings = plan.methods[name]["settings"]
-        sample = [settings.get("sample", {}).get("seed", 1802), str(settings.get("dataset", "")), method.repeat]
-        groups.setdefault(json.dumps(sample), []).append(name)
-    for text, members in groups.items():
-        seed, dataset, repeat = json.loads(text)
+        sample = settings.get("sample", {}).get("seed", 1802), str(settings.get("dataset", "")), method.repeat
+        groups.setdefault(sample, []).append(name)
+    for (seed, dataset, repeat), members in groups.items():
         splits = {split: sides for split, sides in plan.splits.items() if any((m, split) in wanted for m in members)}
         slides = sorted({slide for sides in splits.values() for side in sides.values() for slide in side})
         started = time.perf_counter()

@@ -8,7 +8,7 @@ import sys
 import numpy as np
 import pytest
 import torch
-from reference_models import PlainNetwork, train_fast_plain, train_plain
+from reference_models import PlainNetwork, random_bags, train_fast_plain, train_plain
 
 from chowder import seeds
 from chowder.features.bags import Bags
@@ -19,18 +19,6 @@ from chowder.models.pooled import MeanPool
 from chowder.models.splits import rank_auc
 
 torch.set_num_threads(1)
-
-
-def random_bags(slides=9, dim=24, low=3, high=60, seed=0, dtype=np.float16):
-    """Bags of unequal sizes, some smaller than 2R, with a weak signal in the label."""
-    rng = np.random.default_rng(seed)
-    labels = np.arange(slides) % 2
-    arrays = []
-    for label in labels:
-        x = rng.gamma(1.0, 0.5, (int(rng.integers(low, high)), dim))
-        x[:2, :3] += label
-        arrays.append(x.astype(dtype))
-    return arrays, labels
 
 
 def orders_of(model, slides, epochs):

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 
 import numpy as np
 import pytest
+import reference_models
 import torch
 from torch.nn import functional
 
@@ -20,16 +22,8 @@ from chowder.report import paper
 torch.set_num_threads(1)
 
 
-def random_bags(slides=9, dim=14, low=2, high=40, seed=0, dtype=np.float32):
-    """Bags of unequal sizes, some smaller than R, with a weak signal in the label."""
-    rng = np.random.default_rng(seed)
-    labels = np.arange(slides) % 2
-    arrays = []
-    for label in labels:
-        x = rng.gamma(1.0, 0.5, (int(rng.integers(low, high)), dim))
-        x[:2, :3] += label
-        arrays.append(x.astype(dtype))
-    return arrays, labels
+# smaller than those of test_training.py, and in float32
+random_bags = functools.partial(reference_models.random_bags, dim=14, low=2, high=40, dtype=np.float32)
 
 
 class Plain:

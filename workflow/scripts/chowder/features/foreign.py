@@ -18,6 +18,7 @@ from pathlib import Path
 import numpy as np
 
 from chowder.files import UserError
+from chowder.slides.grid import NEAR
 
 LAYOUTS = ("chowder", "trident", "clam", "stamp", "histossl")
 PLACES = {
@@ -139,7 +140,7 @@ def _h5(path: Path, layout: str) -> Ready:
     extent = root.get("extent", places.get("extent_level0", places.get("patch_size_level0")))
     ready.extent = float(extent) if extent is not None else None
     if "extent" in root and {"tile_size", "mpp_wanted", "mpp_read", "resample"} <= root.keys():  # this workflow's own
-        near = abs(root["mpp_read"] / root["mpp_wanted"] - 1) <= 0.02 + 1e-9
+        near = abs(root["mpp_read"] / root["mpp_wanted"] - 1) <= NEAR + 1e-9
         ready.tile_um = root["tile_size"] * root["mpp_read" if near or root["resample"] == "level" else "mpp_wanted"]
         ready.mpp = ready.tile_um / ready.extent
     for key, name in (("mpp", "level0_mpp"), ("width", "level0_width"), ("height", "level0_height")):

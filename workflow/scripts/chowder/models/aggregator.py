@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -89,7 +90,7 @@ class Aggregator:
             raise TypeError(f"{self.kind} has no setting {sorted(unknown)[0]!r}")
         own = self.OWN | own
         for key, value in {"members": members, "epochs": epochs, **own}.items():
-            whole = key in ("members", "epochs") or (isinstance(self.OWN.get(key), int) and key != "nonlinear")
+            whole = key in ("members", "epochs") or type(self.OWN.get(key)) is int
             if whole and (not isinstance(value, int) or value < 1):
                 raise UserError(f"{self.kind} {key} is {value!r}: it must be a whole number of at least 1")
         if not learning_rate > 0 or not weight_decay >= 0:
@@ -209,8 +210,6 @@ class Aggregator:
 
     def drawing(self, *key: object) -> Any:
         """Return a context in which a network that draws random numbers itself draws those of ``key``."""
-        import contextlib
-
         return contextlib.nullcontext()
 
     # --- predicting --------------------------------------------------------------------------------------------------
