@@ -394,6 +394,13 @@ CHANGES: list[Change] = [
         figures__heatmaps=["test_002"],
     ),
     *keys("`figures.gallery`", plus(REPORT, figure_gallery=1), figures__gallery=2),
+    *keys(
+        "`predict.model`, `slides`, `name` (one of them alone)",
+        NOTHING,
+        predict__model="bundle.zip",
+        predict__slides="folder",
+        predict__name="other",
+    ),
     Change("every file of the workflow touched", NOTHING, edit=touched),
     Change("comments and docstrings in every module and program", NOTHING, edit=comments),
     Change("code of a program: `figure_tissue.py`", plus(REPORT, figure_tissue=1), edit=script("figure_tissue")),

@@ -36,6 +36,13 @@ rule figures:
         FIGURES,
 
 
+rule bundles:
+    """Every trained ensemble as a zip to take elsewhere, for predict (not part of all)."""
+    input:
+        VERIFIED,
+        lambda wildcards: bundles_of_all(),
+
+
 rule report:
     """One HTML file with the table, the figures, their captions and how they were made."""
     input:

@@ -72,6 +72,16 @@ def checked(function, *args, **kwargs):
 
 
 checked(config_check.check, config, WORKFLOW / "schemas" / "config.schema.yaml")
+BUNDLE = None  # the trained model that predicts on predict.slides, in place of training
+if config["predict"]["model"] and config["predict"]["slides"]:
+    from chowder.data import unlabelled
+    from chowder.models import bundle, predicting  # imports numpy
+
+    BUNDLE = checked(bundle.open_bundle, config["predict"]["model"])
+    if workflow.is_main_process:
+        checked(BUNDLE.check)
+    predicting.overlay(config, BUNDLE)
+    checked(predicting.settings_fit, config, WORKFLOW / "schemas" / "config.schema.yaml", BUNDLE)
 
 # --- what makes a job run again ---------------------------------------------------------------------------------------
 # Snakemake compares the values of params (as a set: each must carry its name) and the template of the shell command.
@@ -171,6 +181,8 @@ CLASSES, RELABELLED = {}, []  # classes by the table itself (simulated slides ar
 
 def slides():
     """The rows of the slides table, with a second label set in place of their labels where there is one."""
+    if BUNDLE:
+        return unlabelled.find(config["predict"]["slides"])
     rows = cohort.read(TABLE, config["slides"]["image"], config["slides"]["annotation"], ROOT)
     CLASSES.update({row.slide: row.cls for row in rows})
     if LABELS:
@@ -250,9 +262,11 @@ if workflow.is_main_process and not READY:  # jobs on a cluster read this file a
 METHODS = list(config["methods"])
 for name in METHODS:
     checked(methods.parse, name)
-checked(preflight.folds, config["cv"]["folds"], config["cv"]["over"], SLIDES.values(), config["cv"]["stratify"])
+if not BUNDLE:
+    checked(preflight.folds, config["cv"]["folds"], config["cv"]["over"], SLIDES.values(), config["cv"]["stratify"])
 FOLDS = [f"cv{fold + 1}" for fold in range(config["cv"]["folds"])]
 SPLITS = (["competition"] if TEST else []) + FOLDS
+BUNDLED = ["competition"] if TEST else FOLDS  # splits whose models a bundle holds: without a test split all folds'
 SHARDS = shards_of_encoders()
 REPEATS = config["training"]["repeats"]
 if REPEATS > 1 and any(methods.parse(name).repeat for name in METHODS):
@@ -302,6 +316,42 @@ def strangers_detections(key):
     if not os.path.isdir(folder):
         raise WorkflowError(f"config: evaluation.{key}: {folder!r} is no folder: give the folder of <slide>.csv")
     return sorted(str(path) for path in Path(folder).iterdir() if path.suffix.lower() == ".csv")
+
+
+def bundles_of_all():
+    """The bundle of every method and encoder."""
+    if READY:
+        raise WorkflowError(
+            "bundles: the features were made elsewhere (slides.source: features), so how to make those of a new slide is "
+            "not known: make bundles from slides"
+        )
+    return expand(f"{RESULTS}/bundles/{{encoder}}/{{method}}.zip", encoder=ENCODERS, method=METHODS)
+
+
+def predicted():
+    """What predict makes of every slide."""
+    if not BUNDLE:
+        raise WorkflowError(
+            "config: predict.model and predict.slides are not both set: give a bundle and slides, as in "
+            "--config 'predict={model: chowder_r5.zip, slides: /data/slides}'"
+        )
+    pictures = ("heatmap.png", "tiles.png", "tiles.geojson")
+    return [f"{PREDICTED}/predictions.csv", *(f"{PREDICTED}/{slide}/{name}" for slide in SLIDES for name in pictures)]
+
+
+def check_slides():
+    """Refuse slides that cannot give the bundle's tiles, before the first job."""
+    wrong = predicting.unreadable(SLIDES.values(), BUNDLE)
+    if wrong:
+        raise UserError(
+            f"{config['predict']['slides']}: {len(wrong)} of {len(SLIDES)} slides cannot be used: {'; '.join(wrong[:5])}"
+        )
+
+
+if BUNDLE:
+    PREDICTED = f"{RESULTS}/{BUNDLE.name}"
+    if workflow.is_main_process:
+        checked(check_slides)
 
 
 # --- figures ----------------------------------------------------------------------------------------------------------

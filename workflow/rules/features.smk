@@ -8,6 +8,7 @@ rule embed:
         images=lambda wildcards: [image(slide) for slide in shard(wildcards)],
         tiles=lambda wildcards: [f"{RESULTS}/tiles/{slide}.parquet" for slide in shard(wildcards)],
         weights=lambda wildcards: checkpoint_of(wildcards.encoder),
+        identity=[f"{RESULTS}/features/{{encoder}}/identity.json"] if BUNDLE else [],
     output:
         f"{RESULTS}/features/{{encoder}}/shards/{{shard}}.json",
     log:
