@@ -1,5 +1,6 @@
 """The benchmark table: columns, marks, what is missing and why, and the four forms it is written in."""
 
+import base64
 import json
 import math
 import re
@@ -13,6 +14,7 @@ import benchmark_table as benchmark
 from chowder.files import UserError, read_json
 from chowder.report import paper
 from chowder.report.table import entry, html, latex, remarks, significance
+from chowder.report.table import page as pages
 from chowder.report.table import rows as table
 from chowder.report.table.markdown import to_markdown
 
@@ -162,9 +164,11 @@ def test_equal_values_are_both_best():
 
 def test_every_mark_is_explained_by_its_p_value():
     page = html.to_html(demo())
-    reasons = re.findall(r'title="(not told apart[^"]*)"', page)
-    assert len(reasons) == page.count(">≈</span>") == 3
-    assert reasons[1] == "not told apart from CHOWDER R=5: p = 0.210 (Holm), paired DeLong test"
+    reasons = re.findall(r'title="((?:not )?told apart[^"]*)"', page)
+    assert len(reasons) == page.count('<span class="p"') == len(TESTS)  # on hover and in the cell
+    assert page.count(">≈ p = ") == sum(reason.startswith("not ") for reason in reasons) == 3
+    assert reasons[4].startswith("not told apart from CHOWDER R=5: p = 0.210 (Holm), paired DeLong test, difference")
+    assert ">≈ p = 0.210</span>" in page and ">p &lt; 0.001</span>" in page and ">p = 0.049</span>" in page
     for text in (page, to_markdown(demo()), latex.to_latex(demo())):
         assert "< 0.001" in text or "&lt; 0.001" in text
         assert "-0.050 [-0.150, 0.050]" in text and "0.105" in text
@@ -233,6 +237,45 @@ def test_counts_are_said():
     assert "21 lesions (3 regions of isolated tumour cells are not counted) on 16 slides" in text
 
 
+def test_a_row_with_notes_is_marked_and_its_note_is_below():
+    values, info = row("chowder_r5")
+    bench = table.build([(values, info | {"notes": ["3 of 10 <members> learnt nothing."]}), row("meanpool")])
+    page = html.to_html(bench)
+    marks = re.findall(r'CHOWDER R=5<sup><a href="#(note-\d+)" title="([^"]*)">1</a></sup>', page)
+    assert marks == [(marks[0][0], "CHOWDER R=5: 3 of 10 &lt;members&gt; learnt nothing.")]
+    below = re.findall(rf'<li id="{marks[0][0]}"><sup>1</sup> (.*?)</li>', page)
+    assert below == [marks[0][1]]
+    assert page.count("<sup>") == 2
+
+
+def test_every_group_but_the_first_has_a_box_that_hides_exactly_its_columns():
+    page = html.to_html(demo())
+    boxes = dict(re.findall(r'data-group="(g\d+)" checked>([^<]+)</label>', page))
+    assert list(boxes.values()) == [
+        paper.HEADING, "Sensitivity at false positives per slide", "Test AUC by centre", "Run time"
+    ]  # fmt: skip
+    sizes = {"g0": 3, "g1": 6, "g2": 2, "g3": 1}
+    table_of = re.search(r"<table.*?</table>", page, re.S)[0]
+    for group, number in sizes.items():
+        assert len(re.findall(rf'<t[hd] class="[^"]*\b{group}\b', table_of)) == 1 + number * (1 + 3)
+        assert f'.board:has(input[data-group="{group}"]:not(:checked)) .{group}{{display:none}}' in page
+    hidden = html.html_table(demo(), hidden=["Run time"])
+    assert 'data-group="g3">Run time' in hidden and hidden.count(" checked>") == 3
+
+
+def test_the_csv_is_in_the_page():
+    page = html.to_html(demo())
+    data = re.findall(r'download="benchmark.csv" href="data:text/csv;charset=utf-8;base64,([^"]+)"', page)
+    assert base64.b64decode(data[0]).decode() == table.to_csv(demo())
+
+
+def test_several_encoders_are_in_the_first_cell_of_their_rows():
+    page = html.to_html(table.build([row("meanpool"), row("meanpool", encoder="a<b")]))
+    assert 'MeanPool<span class="interval">a&lt;b</span>' in page and "a<b" not in page
+    assert 'data-column="encoder"' not in page
+    assert "Encoder: resnet50." in html.to_html(demo())
+
+
 class Reader(HTMLParser):
     """Heads and rows of the sortable table, attributes of all tags."""
 
@@ -242,14 +285,15 @@ class Reader(HTMLParser):
 
     def handle_starttag(self, tag, attrs):
         found = dict(attrs)
-        self.links += [found[key] for key in ("src", "href") if key in found]
+        links = [found[key] for key in ("src", "href") if key in found]
+        self.links += [link for link in links if not link.startswith(("#", "data:"))]
         if "data-column" in found:
             self.heads.append(found["data-column"])
         if tag == "tr":
             self.rows.append([])
         if "data-value" in found:
             self.rows[-1].append(found["data-value"])
-        if tag != "meta":
+        if tag not in ("meta", "input"):
             self.open.append(tag)
 
     def handle_endtag(self, tag):
@@ -261,18 +305,18 @@ def test_html_is_whole_sortable_and_needs_no_network():
     reader = Reader()
     reader.feed(page)
     assert reader.open == [] and reader.links == []
-    assert not re.search(r"https?:|//[a-z]|@import|url\(", page.replace("http://www.w3.org/2000/svg", ""))
+    assert not re.search(r"https?:|//[a-z]|@import|url\(", re.sub(r"base64,[^\"]+", "", page))
     rows = [cells for cells in reader.rows if cells]
     assert len(rows) == 3 and all(len(cells) == len(reader.heads) for cells in rows)
     place = reader.heads.index("auc_test")
     assert [float(cells[place]) for cells in rows] == [0.70, 0.85, 0.90]
-    assert reader.heads[:3] == ["encoder", "method", "ensemble"] and 'aria-sort="none"' in page
+    assert reader.heads[:3] == ["method", "ensemble", "auc_cv"] and 'aria-sort="none"' in page
 
 
 def test_html_escapes_names():
     bench = table.build([row("<b>&x")], settings={"dataset": "<script>"})
     page = html.to_html(bench)
-    assert "<script>" not in page.replace(f"<script>{html.SCRIPT}", "") and "&lt;b&gt;&amp;x" in page
+    assert "<script>" not in page.replace(f"<script>{pages.SCRIPT}", "") and "&lt;b&gt;&amp;x" in page
 
 
 def test_latex_is_balanced_and_escaped():

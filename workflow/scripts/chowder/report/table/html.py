@@ -1,63 +1,34 @@
-"""The benchmark table as a page of its own: intervals drawn, columns that sort."""
+"""The benchmark table as a page of its own: intervals drawn, columns that sort and hide, p-values in the cells."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Collection
 from html import escape
 
 import pandas as pd
 
 from chowder.report import paper
 from chowder.report.table import rows as table
+from chowder.report.table.page import Head, Item, badge, download, page, plain, sortable
+from chowder.report.table.significance import p_text
 
-STYLE = """
-:root{color-scheme:light;--ink:#1b1f24;--soft:#57606a;--line:#d0d7de;--band:#f6f8fa;--accent:#0072b2;--paper:#fbf7ee}
-*{box-sizing:border-box}body{margin:0;font:15px/1.5 system-ui,"Segoe UI",Roboto,"Helvetica Neue",Arial,sans-serif;
-color:var(--ink);background:#fff}
-main{max-width:1500px;margin:0 auto;padding:1.5rem}h1{font-size:1.45rem;margin:0 0 .5rem}
-.simulated{display:inline-block;margin:.2rem 0 1rem;padding:.35rem .7rem;
-border-left:5px solid #d55e00;background:#fff3ea}
-.scroll{overflow-x:auto;border:1px solid var(--line);border-radius:6px}
-table{border-collapse:collapse;width:100%;font-variant-numeric:tabular-nums}
-th,td{padding:.42rem .6rem;text-align:right;border-bottom:1px solid var(--line);white-space:nowrap}
-thead th{background:var(--band);font-weight:600;vertical-align:bottom}
-thead tr.groups th{text-align:center;font-size:.8rem;color:var(--soft);border-bottom:0;white-space:normal}
-th.text,td.text{text-align:left}tbody tr:hover{background:#eef5fb}tbody tr:last-child>*{border-bottom:0}
-th.first,td.first{border-left:1px solid var(--line)}tbody th{font-weight:600}
-td.paper,thead th.paper{background:var(--paper);color:#5b5443;font-style:italic}
-.interval{display:block;font-size:.78rem;color:var(--soft)}.near{color:#6a737d}.best{font-weight:700}
-thead button{all:unset;cursor:pointer;display:inline-block;padding:.1rem}
-thead button:focus-visible{outline:2px solid var(--accent)}
-thead button::after{content:"\\2195";opacity:.35;margin-left:.3em;font-size:.8em}
-th[aria-sort=ascending] button::after{content:"\\2191";opacity:1}
-th[aria-sort=descending] button::after{content:"\\2193";opacity:1}
-.forest{display:block;margin-left:auto}
-ul.notes{color:#3c444d;max-width:75rem;padding-left:1.2rem}ul.notes li{margin:.25rem 0}
-@media print{.scroll{overflow:visible;border:0}main{padding:0}th,td{padding:.2rem .3rem;font-size:9px}
-thead button::after{content:""}}
-"""
-
-SCRIPT = """
-document.querySelectorAll("table.sortable").forEach(function (table) {
-  var heads = Array.from(table.querySelectorAll("thead th[data-column]"));
-  heads.forEach(function (head, place) {
-    head.querySelector("button").addEventListener("click", function () {
-      var up = head.getAttribute("aria-sort") === "descending" ? true :
-        head.getAttribute("aria-sort") === "ascending" ? false : head.dataset.first === "ascending";
-      heads.forEach(function (other) { other.setAttribute("aria-sort", "none"); });
-      head.setAttribute("aria-sort", up ? "ascending" : "descending");
-      var body = table.tBodies[0];
-      Array.from(body.rows).sort(function (a, b) {
-        var x = a.cells[place].dataset.value, y = b.cells[place].dataset.value;
-        if (x === "" || y === "") return (x === "") - (y === "");
-        var numbers = x !== "" && y !== "" && !isNaN(x) && !isNaN(y);
-        var sign = numbers ? Number(x) - Number(y) : String(x).localeCompare(String(y));
-        return up ? sign : -sign;
-      }).forEach(function (row) { body.appendChild(row); });
-    });
-  });
-});
-"""
+#: what a column means, on hover
+MEANING = {
+    "method": "Method: R highest and R lowest tiles are kept",
+    "ensemble": "Number of networks that are averaged",
+    "auc_cv": "Area under the ROC curve in cross-validation: mean over folds ± standard deviation",
+    "auc_test": "Area under the ROC curve on the test slides, with its interval over slides",
+    "froc": "Mean lesion sensitivity at six rates of false positives, with its interval over slides",
+    "train_seconds": "Time that the training of all splits took",
+    "paper_auc_cv": "The paper's AUC in cross-validation",
+    "paper_auc_test": "The paper's AUC on the test slides of Camelyon-16",
+    "paper_froc": "The paper's FROC on the test slides of Camelyon-16",
+}
+KEY = (
+    "Bold: highest value of the column. p: paired test against it, corrected by Holm; grey with ≈: not told apart from "
+    "it. Hover over a value or a header for details; click a header to sort."
+)
 
 
 def forest(value: float, low: float, high: float, start: float = 0.0) -> str:
@@ -75,95 +46,120 @@ def forest(value: float, low: float, high: float, start: float = 0.0) -> str:
     )
 
 
-def html_table(bench: table.Benchmark) -> str:
-    """Return the sortable ``<table>`` alone. Every cell carries the value that it is sorted by."""
+def html_table(bench: table.Benchmark, hidden: Collection[str] = ()) -> str:
+    """Return the sortable table alone; groups of columns in ``hidden`` show after a click.
+
+    Several encoders: each row's is in its first cell, so that it stays in view with the method's name. The paper's
+    columns follow ours, before the details, so that they show in a narrow window too.
+    """
     shown, rows = table.shown_table(bench)
-    groups, place = [], 0
-    while place < len(shown):
-        last = place
-        while last + 1 < len(shown) and shown[last + 1].group == shown[place].group:
-            last += 1
-        kind = "paper first" if shown[place].group == paper.HEADING else "first" if place else ""
-        groups.append(
-            f'<th class="{kind}" colspan="{last - place + 1}" scope="colgroup">{escape(shown[place].group)}</th>'
+    several = bench.frame["encoder"].nunique() > 1
+    ranks = {"": 0, "Measured here": 1, paper.HEADING: 2}
+    places = [place for place, column in enumerate(shown) if column.key != "encoder"]
+    places.sort(key=lambda place: ranks.get(shown[place].group, 3))
+    heads = [
+        Head(
+            column.key,
+            column.head,
+            column.group,
+            MEANING.get(column.key) or f"{column.group}: {column.head}",
+            "ascending" if column.group in ("", "Run time") else "descending",
+            "paper" if column.group == paper.HEADING else "",
         )
-        place = last + 1
-    heads, body = [], []
-    for place, column in enumerate(shown):
-        heads.append(
-            f'<th class="{_classes(shown, place)}" scope="col" data-column="{escape(column.key)}" aria-sort="none" '
-            f'data-first="{"ascending" if column.group in ("", "Run time") else "descending"}">'
-            f'<button type="button" title="Sort by this column">{escape(column.head)}</button></th>'
-        )
-    for cells, (_, row) in zip(rows, bench.frame.iterrows(), strict=True):
-        body.append("<tr>")
-        for place, (column, cell) in enumerate(zip(shown, cells, strict=True)):
-            text = f'<span class="{cell.mark}">{escape(cell.text)}</span>' if cell.mark else escape(cell.text)
-            if cell.mark == "near":
-                text += f' <span class="near" title="{escape(_why(bench, row, column.key))}">≈</span>'
-            text += f'<span class="interval">{escape(cell.interval)}</span>' if cell.interval else ""
-            if column.key in ("auc_test", "froc"):
-                text += forest(row[column.key], *(row[end] for end in table.SPREAD[column.key]))
-            tag = 'th scope="row"' if column.key == "method" else "td"
-            kind, value = _classes(shown, place), escape(str(cell.value))
-            body.append(f'<{tag} class="{kind}" data-value="{value}">{text}</{tag.split()[0]}>')
-        body.append("</tr>")
-    return (
-        f'<div class="scroll" tabindex="0" role="region" aria-label="Benchmark table"><table class="sortable">\n'
-        f'<thead><tr class="groups">{"".join(groups)}</tr>\n<tr>{"".join(heads)}</tr></thead>\n'
-        f"<tbody>\n{''.join(body)}\n</tbody></table></div>"
+        for column in (shown[place] for place in places)
+    ]
+    body = []
+    for number, (cells, (_, row)) in enumerate(zip(rows, bench.frame.iterrows(), strict=True)):
+        line = [Item(_name(bench, row, cells, several), number)]
+        line += [Item(_cell(bench, row, shown[place].key, cells[place]), cells[place].value) for place in places[1:]]
+        body.append(line)
+    return sortable(heads, body, "Benchmark table", hidden=hidden, tools=download("benchmark.csv", table.to_csv(bench)))
+
+
+def _name(bench: table.Benchmark, row: pd.Series, cells: list[table.Cell], several: bool) -> str:
+    """Return the first cell of a row: method, marks of its notes, and its encoder where there are several."""
+    marks = "".join(
+        f'<sup><a href="#note-{number}" title="{escape(bench.remarks[number])}">{place}</a></sup>'
+        for number, place in _footnotes(bench).items()
+        if bench.remarks[number] in bench.about.get((row["encoder"], row["method"]), ())
     )
+    encoder = f'<span class="interval">{escape(row["encoder"])}</span>' if several else ""
+    return escape(paper.parse(row["method"]).label) + marks + encoder
 
 
-def _why(bench: table.Benchmark, row: pd.Series, column: str) -> str:
-    """Return the test behind a mark."""
-    test = bench.against_best(row["encoder"], row["method"], column)
+def _footnotes(bench: table.Benchmark) -> dict[int, int]:
+    """Return the number of each remark that is about one row: place in ``bench.remarks`` to what the mark says."""
+    own = {line for lines in bench.about.values() for line in lines}
+    return {number: place for place, number in enumerate((n for n, r in enumerate(bench.remarks) if r in own), 1)}
+
+
+def _cell(bench: table.Benchmark, row: pd.Series, key: str, cell: table.Cell) -> str:
+    """Return a cell: value, interval, p of the test against the best, and the interval drawn."""
+    if not cell.text:
+        why = "The paper gives no such number for this method" if key.startswith("paper") else "None: see the notes"
+        return f'<span class="none" title="{why}">–</span>'
+    test = bench.against_best(row["encoder"], row["method"], key) if key in table.SPREAD else None
+    text = f'<span class="{cell.mark}">{escape(cell.text)}</span>' if cell.mark else escape(cell.text)
+    text += f'<span class="interval">{escape(cell.interval)}</span>' if cell.interval else ""
+    if test is not None and cell.mark != "best":
+        p = p_text(test["p_holm"])
+        text += (
+            f'<span class="p" title="{escape(_why(test, cell.mark == "near"))}">'
+            f"{'≈ ' if cell.mark == 'near' else ''}p {escape(p if p.startswith('<') else f'= {p}')}</span>"
+        )
+    if key in ("auc_test", "froc"):
+        text += forest(row[key], *(row[end] for end in table.SPREAD[key]))
+    return text
+
+
+def _why(test: pd.Series, near: bool) -> str:
+    """Return the test behind a p in words."""
     against = paper.parse(test["against"]).label
-    return f"not told apart from {against}: p = {test['p_holm']:.3f} (Holm), {test['test']} test"
+    p = p_text(test["p_holm"])
+    return (
+        f"{'not told' if near else 'told'} apart from {against}: p {p if p.startswith('<') else f'= {p}'} (Holm), "
+        f"{test['test']} test, difference {test['difference']:.3f} [{test['low']:.3f}, {test['high']:.3f}]"
+    )
 
 
 def html_tests(bench: table.Benchmark) -> str:
     """Return the list of tests as a table that opens with a click; empty without tests."""
     if bench.tests.empty:
         return ""
-    heads = "".join(f'<th class="text" scope="col">{escape(head)}</th>' for head in table.TEST_HEADS)
-    rows = (
-        "<tr>" + "".join(f'<td class="text">{escape(cell)}</td>' for cell in row) + "</tr>"
-        for row in table.tests_shown(bench)
-    )
     return (
         f"<details><summary>Paired tests ({len(bench.tests)})</summary>"
-        f'<div class="scroll" tabindex="0" role="region" aria-label="Paired tests"><table class="tests">\n'
-        f"<thead><tr>{heads}</tr></thead>\n<tbody>\n{''.join(rows)}\n</tbody></table></div></details>"
+        f"{plain(table.TEST_HEADS, table.tests_shown(bench), 'Paired tests')}</details>"
     )
 
 
-def _classes(shown: list[table.Column], place: int) -> str:
-    column = shown[place]
-    names = ["text"] if column.key in ("encoder", "method") else []
-    names += ["paper"] if column.group == paper.HEADING else []
-    names += ["first"] if place and shown[place - 1].group != column.group else []
-    return " ".join(names)
+def html_notes(bench: table.Benchmark) -> str:
+    """Return the notes as a list; those of one row have the number that its mark shows."""
+    lines, items = table.notes(bench), []
+    first = len(lines) - len(bench.remarks)
+    numbers = _footnotes(bench)
+    for place, line in enumerate(lines):
+        number = numbers.get(place - first)
+        target = f' id="note-{place - first}"' if number else ""
+        items.append(f"<li{target}>{f'<sup>{number}</sup> ' if number else ''}{escape(line)}</li>")
+    return f'<ul class="notes">{"".join(items)}</ul>'
 
 
-def page(title: str, body: str, style: str = "") -> str:
-    """Return a whole HTML page with the style and the sorting script inside it; nothing is loaded from anywhere."""
-    return (
-        f'<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8">'
-        f'<meta name="viewport" content="width=device-width, initial-scale=1"><title>{escape(title)}</title>'
-        f"<style>{STYLE}{style}</style></head>\n<body><main>\n{body}\n</main><script>{SCRIPT}</script></body></html>\n"
+def html_section(bench: table.Benchmark, hidden: Collection[str] = ()) -> str:
+    """Return the sign of simulated data, table, notes and tests, for a page."""
+    several = bench.frame["encoder"].nunique() > 1
+    key = KEY.replace("of the column", "of the column and encoder") if several else KEY
+    encoder = "" if several else f"Encoder: {bench.frame['encoder'].iloc[0]}. "
+    return "\n".join(
+        [
+            badge(table.SIMULATED, bench.simulated),
+            f'<p class="key">{escape(encoder + key)}</p>',
+            html_table(bench, hidden),
+            html_notes(bench),
+            html_tests(bench),
+        ]
     )
-
-
-def html_section(bench: table.Benchmark) -> str:
-    """Badge of simulated data, table and notes, for a page."""
-    badge = (
-        f'<p class="simulated"><strong>{table.SIMULATED}</strong>: not patients’ tissue.</p>' if bench.simulated else ""
-    )
-    items = "".join(f"<li>{escape(line)}</li>" for line in table.notes(bench))
-    return f'{badge}\n{html_table(bench)}\n<ul class="notes">{items}</ul>\n{html_tests(bench)}'
 
 
 def to_html(bench: table.Benchmark) -> str:
-    """benchmark.html: self-contained, sorted by a click (or key) on a column's head."""
+    """benchmark.html: self-contained; a click (or key) on a heading sorts."""
     return page(bench.title, f"<h1>{escape(bench.title)}</h1>\n{html_section(bench)}")

@@ -14,7 +14,8 @@ import pandas as pd
 from chowder.evaluation.lesion_sizes import EDGES, size_name
 from chowder.files import UserError, read_json
 from chowder.report import paper
-from chowder.report.table.html import forest, page
+from chowder.report.table.html import forest
+from chowder.report.table.page import Head, Item, badge, download, listed, page, sortable
 from chowder.report.table.rows import SIMULATED
 
 #: Numbers with an interval: key in measures.json and column, heading, group.
@@ -213,40 +214,27 @@ def _pipe(cells: Sequence[str]) -> str:
 def to_html(table: Measures) -> str:
     """metrics.html: self-contained, sorted by a click (or key) on a column header."""
     heads, rows = shown(table)
-    groups: list[list] = []
-    for _, _, group in heads:
-        if groups and groups[-1][0] == group:
-            groups[-1][1] += 1
-        else:
-            groups.append([group, 1])
-    top = "".join(f'<th class="first" colspan="{span}" scope="colgroup">{escape(name)}</th>' for name, span in groups)
-    kinds = []
-    for place, (_, _, group) in enumerate(heads):
-        kind = ["text"] if not group else []
-        kinds.append(" ".join(kind + (["first"] if place and heads[place - 1][2] != group else [])))
-    line = "".join(
-        f'<th class="{kind}" scope="col" data-column="{key}" aria-sort="none" '
-        f'data-first="{"ascending" if not group or key.startswith("brier") else "descending"}">'
-        f'<button type="button" title="Sort by this column">{escape(head)}</button></th>'
-        for kind, (key, head, group) in zip(kinds, heads, strict=True)
-    )
+    several = table.frame["encoder"].nunique() > 1
+    places = [place for place, (key, _, _) in enumerate(heads) if key != "encoder"]
+    columns = [
+        Head(key, head, group, f"{group}: {head}" if group else head, _first(key, group))
+        for key, head, group in (heads[place] for place in places)
+    ]
     body = []
-    for cells in rows:
-        body.append("<tr>")
-        for kind, cell, (key, _, _) in zip(kinds, cells, heads, strict=True):
-            text = escape(cell.text) + (
-                f'<span class="interval">{escape(cell.interval)}</span>' if cell.interval else ""
-            )
-            tag = 'th scope="row"' if key == "method" else "td"
-            value = escape(str(cell.value))
-            body.append(f'<{tag} class="{kind}" data-value="{value}">{text}{cell.forest}</{tag.split()[0]}>')
-        body.append("</tr>")
-    badge = f'<p class="simulated"><strong>{SIMULATED}</strong>: not patients’ tissue.</p>' if table.simulated else ""
-    items = "".join(f"<li>{escape(note)}</li>" for note in table.notes)
+    for number, (cells, encoder) in enumerate(zip(rows, table.frame["encoder"], strict=True)):
+        name = escape(cells[places[0]].text) + (f'<span class="interval">{escape(encoder)}</span>' if several else "")
+        line = [Item(name, number)]
+        for cell in (cells[place] for place in places[1:]):
+            interval = f'<span class="interval">{escape(cell.interval)}</span>' if cell.interval else ""
+            line.append(Item((escape(cell.text) + interval + cell.forest) or "–", cell.value))
+        body.append(line)
     return page(
         table.title,
-        f'<h1>{escape(table.title)}</h1>\n{badge}\n<div class="scroll" tabindex="0" role="region" '
-        f'aria-label="Measures of use"><table class="sortable">\n<thead><tr class="groups">{top}</tr>\n'
-        f"<tr>{line}</tr></thead>\n<tbody>\n{''.join(body)}\n</tbody></table></div>\n"
-        f'<ul class="notes">{items}</ul>',
+        f"<h1>{escape(table.title)}</h1>\n{badge(SIMULATED, table.simulated)}\n"
+        + sortable(columns, body, "Measures of use", tools=download("metrics.csv", to_csv(table)))
+        + listed(table.notes),
     )
+
+
+def _first(key: str, group: str) -> str:
+    return "ascending" if not group or key.startswith("brier") else "descending"

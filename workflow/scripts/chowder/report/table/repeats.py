@@ -8,7 +8,7 @@ from html import escape
 
 from chowder.evaluation.repeats import Repeated
 from chowder.models.names import label
-from chowder.report.table.html import page
+from chowder.report.table.page import badge, listed, page, plain
 from chowder.report.table.rows import SIMULATED
 
 SHOWN = (("auc_cv", "AUC, cross-validation"), ("auc_test", "AUC, test"), ("froc", "FROC"))
@@ -71,13 +71,8 @@ def to_markdown(title: str, rows: Sequence[Row], confidence: float, simulated: b
 def to_html(title: str, rows: Sequence[Row], confidence: float, simulated: bool) -> str:
     """Return the table as a page of its own."""
     heads, lines = _shown(rows)
-    badge = f'<p class="simulated"><strong>{SIMULATED}</strong>: not patients’ tissue.</p>' if simulated else ""
-    top = "".join(f'<th class="text" scope="col">{escape(head)}</th>' for head in heads)
-    body = "".join("<tr>" + "".join(f'<td class="text">{escape(c)}</td>' for c in cells) + "</tr>\n" for cells in lines)
-    items = "".join(f"<li>{escape(note)}</li>" for note in _notes(confidence))
     return page(
         title,
-        f'<h1>{escape(title)}</h1>\n{badge}\n<div class="scroll" tabindex="0" role="region" aria-label="Repeats">'
-        f"<table><thead><tr>{top}</tr></thead>\n<tbody>\n{body}</tbody></table></div>\n"
-        f'<ul class="notes">{items}</ul>',
+        f"<h1>{escape(title)}</h1>\n{badge(SIMULATED, simulated)}\n{plain(heads, lines, 'Repeats')}\n"
+        + listed(_notes(confidence)),
     )

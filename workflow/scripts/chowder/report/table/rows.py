@@ -29,7 +29,7 @@ class Benchmark:
     """The table and what has to be said with it. ``frame`` has the columns of benchmark.csv, NaN where not known.
 
     ``tests``: the rows of tests.csv (``significance.TEST_COLUMNS``), none where no test was made. ``remarks``:
-    sentences for the notes under the table.
+    sentences for the notes under the table. ``about``: those of them that are about one row, by (encoder, method).
     """
 
     frame: pd.DataFrame
@@ -39,6 +39,7 @@ class Benchmark:
     counts: dict[str, int] = field(default_factory=dict)
     missing: list[str] = field(default_factory=list)
     remarks: list[str] = field(default_factory=list)
+    about: dict[tuple[str, str], list[str]] = field(default_factory=dict)
     confidence: float = 0.95
     mode: str = "official"
 
@@ -94,10 +95,11 @@ def build(
     ):
         frame[column] = [_number(value) for value in values]
     frame = frame[BEFORE + centres + AFTER]
-    remarks = [*rankings(frame), *notes]
+    remarks, about = [*rankings(frame), *notes], {}
     for row, info in entries:
         label = paper.parse(row["method"]).label + ("" if frame["encoder"].nunique() == 1 else f" ({row['encoder']})")
-        remarks += [f"{label}: {line}" for line in info.get("notes") or []]
+        about[row["encoder"], row["method"]] = [f"{label}: {line}" for line in info.get("notes") or []]
+        remarks += about[row["encoder"], row["method"]]
     if any(info.get("notes") for _, info in entries):
         average = "left out of" if settings.get("leave_out_undertrained") else "part of"
         remarks.append(
@@ -115,7 +117,7 @@ def build(
             "repeats.csv has the means over repeats, with their spread over repeats and over slides."
         )
     remarks += paper.remarks(dataset, simulated, sorted(set(frame["encoder"])))
-    bench = Benchmark(frame, dataset, simulated, remarks=remarks, mode=infos[0].get("mode", "official"))
+    bench = Benchmark(frame, dataset, simulated, remarks=remarks, about=about, mode=infos[0].get("mode", "official"))
     known = [info["confidence"] for info in infos if info.get("confidence")]
     bench.confidence = float(settings.get("confidence") or (known[0] if known else 0.95))
     bench.tests = bench.tests if tests is None else tests
