@@ -200,3 +200,17 @@ def test_camelyon16_tables_hold_its_slides_only():
 
 def test_the_shipped_table_may_be_absent(tmp_path):
     assert preflight.shipped(tmp_path) is None
+
+
+def test_heat_maps_are_of_slides_that_are_named_or_the_first_of_the_table():
+    splits = ("train", "test", "", "test", "test", "test", "test", "test")
+    labels = (1, 0, 1, 1, 0, 1, 1, 0)
+    rows = [Row(f"s{i}", label, split) for i, (label, split) in enumerate(zip(labels, splits, strict=True))]
+    assert preflight.heatmaps("auto", rows, "t.csv") == ["s3", "s5", "s1"]
+    assert preflight.heatmaps("auto", rows[:2], "t.csv") == ["s1"]
+    assert preflight.heatmaps("auto", rows[:1], "t.csv") == preflight.heatmaps([], rows, "t.csv") == []
+    assert preflight.heatmaps(["s4", "s1"], rows, "t.csv") == ["s4", "s1"]
+    with pytest.raises(
+        UserError, match=r"^config: figures.heatmaps: 's0' is not a test slide of t.csv: use auto, or some of s1"
+    ):
+        preflight.heatmaps(["s4", "s0"], rows, "t.csv")

@@ -66,7 +66,10 @@ def test_every_key_of_the_config_has_a_comment():
         (["seed"], -1, ["seed", "-1"]),
         (["dataset"], "../up", ["dataset"]),
         (["training", "dropout"], 1.0, ["training.dropout"]),
-        (["evaluation", "froc_mpp"], "wide", ["evaluation.froc_mpp"]),
+        (["evaluation", "froc_mpp"], "wide", ["evaluation.froc_mpp", "'wide'", "give number or slide"]),
+        (["training", "epochs"], 0, ["training.epochs", "0 is less than the minimum of 1"]),
+        (["training", "epochs"], "automatic", ["training.epochs: 'automatic' is not known: give integer or auto"]),
+        (["figures", "heatmaps"], "all", ["figures.heatmaps: 'all' is not known: give array or auto"]),
     ],
 )
 def test_a_wrong_key_is_named_in_one_line(path, value, words):

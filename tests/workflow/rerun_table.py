@@ -353,6 +353,7 @@ CHANGES: list[Change] = [
         POOLED,
         baselines__c=2.0,
         baselines__standardise=False,
+    Change("`training`: CHOWDER and WELDON", LEARNT, "training.epochs", "auto"),
         baselines__inner_cv=True,
     ),
     *[

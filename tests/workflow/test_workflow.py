@@ -295,7 +295,7 @@ def test_a_broken_slide_is_named_and_the_others_are_kept(tiny, tmp_path):
     (root / "slides.csv").write_text(
         "slide,label\nnormal_001,normal\ntumor_001,tumor\nnormal_002,normal\ntumor_002,tumor\n"
     )
-    arguments = ["--configfile", "config/real_slides.yaml", "--config", f"slides={{root: {root}}}", "dataset=broken"]
+    arguments = ["--configfile", "config/own_slides.yaml", "--config", f"slides={{root: {root}}}", "dataset=broken"]
     other = clone(tmp_path / "clone")
     small = ["figures={heatmaps: []}", "cv={folds: 2}"]
     result = snakemake(other, "features", "--cores", "2", "--keep-going", *arguments, *small, check=False)
@@ -312,8 +312,8 @@ def test_a_table_without_split_gives_cross_validation_only(fresh, tmp_path):
     for i in range(8):
         (tmp_path / f"images/s{i}.tif").touch()
     (tmp_path / "slides.csv").write_text("\n".join(["slide,label", *rows]) + "\n")
-    jobs = planned(snakemake(fresh, "-n", "--configfile", "config/real_slides.yaml", "--config",
-                             f"slides={{root: {tmp_path}}}", "figures={heatmaps: []}").stdout)  # fmt: skip
+    jobs = planned(snakemake(fresh, "-n", "--configfile", "config/own_slides.yaml", "--config",
+                             f"slides={{root: {tmp_path}}}").stdout)  # fmt: skip
     assert jobs["evaluate"] == 6
     assert not {"localise", "lesions", "split_bias", "simulate", "figure_heatmap"} & set(jobs)
 
@@ -331,7 +331,7 @@ def test_an_md5_column_is_verified_and_reruns_nothing_else(tiny, tmp_path):
         rows = [f"{name},{name[:-4]},{md5.get(name, '')}" for name in names]
         (root / "slides.csv").write_text("\n".join(["slide,label,md5", *rows]) + "\n")
 
-    arguments = ["--configfile", "config/real_slides.yaml", "--config", f"slides={{root: {root}}}", "dataset=own"]
+    arguments = ["--configfile", "config/own_slides.yaml", "--config", f"slides={{root: {root}}}", "dataset=own"]
     arguments += ["figures={heatmaps: []}", "cv={folds: 2}"]
     targets = ["--", "results/own/slides.csv", *(f"results/own/tiles/{name}.parquet" for name in names)]
     verified = [f"results/own/verified/{name}.json" for name in names]
@@ -360,8 +360,10 @@ def test_test_slides_without_any_annotated_tumour_plan_no_lesion_evaluation(fres
     for i in range(8):
         (tmp_path / f"images/s{i}.tif").touch()
     rows = [f"s{i},{i % 2},{'train' if i < 4 else 'test'}" for i in range(8)]
-    (tmp_path / "slides.csv").write_text("\n".join(["slide,label,split", *rows]) + "\n")
-    options = ["--configfile", "config/real_slides.yaml", "--config", f"slides={{root: {tmp_path}}}"]
+    (tmp_path / "tables").mkdir()
+    (tmp_path / "tables/mine.csv").write_text("\n".join(["slide,label,split", *rows]) + "\n")
+    place = f"slides={{root: {tmp_path}, table: {tmp_path}/tables/mine.csv}}"
+    options = ["--configfile", "config/own_slides.yaml", "--config", place]
     options.append("figures={heatmaps: []}")
     jobs = planned(snakemake(fresh, "-n", *options).stdout)
     assert jobs["evaluate"] == 6 and jobs["split_bias"] == 1
@@ -382,9 +384,10 @@ def test_repeats_are_trained_beside_each_method_and_make_a_table(fresh):
 @pytest.mark.skipif(SHARED is None, reason=REASON)
 def test_the_real_pixel_slides_run_through_the_same_rules(fresh):
     root = f"slides={{root: {SHARED / 'real_slides'}}}"
-    jobs = planned(snakemake(fresh, "-n", "--configfile", "config/real_slides.yaml", "--config", root).stdout)
+    jobs = planned(snakemake(fresh, "-n", "--configfile", "config/own_slides.yaml", "--config", root).stdout)
     assert jobs["tissue"] == jobs["tiles"] == 20
     assert jobs["lesions"] == 7
+    assert jobs["figure_heatmap"] == 3, "two tumour slides and a normal one, by the table's order"
     assert "simulate" not in jobs
 
 

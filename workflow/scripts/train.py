@@ -80,13 +80,23 @@ def train(plan: Plan, models: store.Store, wanted: list[tuple[str, str]]) -> Non
 
 def keep(plan: Plan, models: store.Store, key: tuple[str, str], estimator: Any, slides: list[str], proba: Any) -> None:
     """Write the log's lines, and put all files of a trained method into the store; ``proba`` is of the test slides."""
-    title = " ".join(key)
+    title, epochs = " ".join(key), len(estimator.history_)
+    if getattr(estimator, "epochs", None) == "auto":
+        number, batch = len(plan.splits[key[1]]["train"]), estimator.batch
+        steps = epochs * -(-number // batch)
+        print(
+            f"{title}: epochs auto: {epochs}, {steps} steps on {number} slides in batches of {batch}", file=sys.stderr
+        )
     for line in log_losses(title, estimator.history_):
         print(line, file=sys.stderr)
     stayed = estimator.undertrained_
     for line in log_undertrained(title, proba.shape[1], stayed):
         print(line, file=sys.stderr)
-    timing = {"seconds": round(estimator.seconds_, 3), "undertrained": [int(member) + 1 for member in stayed]}
+    timing = {
+        "seconds": round(estimator.seconds_, 3),
+        "epochs": epochs,
+        "undertrained": [int(member) + 1 for member in stayed],
+    }
     with models.adding(plan.keys[key]) as folder:
         estimator.save(folder / store.MODEL)
         labels = [plan.labels[slide] for slide in slides]
@@ -114,7 +124,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--models", nargs="+", required=True, metavar="SPLIT=PATH", help="model files to write")
     parser.add_argument("--predictions", nargs="+", required=True, metavar="SPLIT=PATH")
     parser.add_argument("--curves", nargs="+", default=[], metavar="SPLIT=PATH", help="training losses")
-    parser.add_argument("--timing", help="seconds and undertrained members, JSON")
+    parser.add_argument("--timing", help="seconds, epochs and undertrained members, JSON")
     parser.add_argument("--device", help="auto, cpu or cuda, for methods trained by gradient descent")
     parser.add_argument("--threads", type=int, default=0, help="torch threads; 0 leaves torch's own choice")
     args = parser.parse_args(argv)
@@ -141,17 +151,18 @@ def main(argv: list[str] | None = None) -> None:
                 print(f"{method} was trained meanwhile by another job: see {args.store}", file=sys.stderr)
     else:
         print(f"{method} was trained before: see {args.store}", file=sys.stderr)
-    seconds, undertrained = {}, {}
+    seconds, epochs, undertrained = {}, {}, {}
     for split in splits:
         key = plan.keys[method, split]
         for name, paths in files.items():
             if split in paths:
                 models.take(key, name, paths[split])
         found = models.timing(key)
-        seconds[split], undertrained[split] = found["seconds"], found["undertrained"]
+        seconds[split], epochs[split], undertrained[split] = (found[k] for k in ("seconds", "epochs", "undertrained"))
     if args.timing:
         content = {"method": method, "train_seconds": round(sum(seconds.values()), 3), "splits": seconds}
-        write_text(args.timing, json.dumps(content | {"undertrained": undertrained}, indent=1) + "\n")
+        content |= {"epochs": epochs, "undertrained": undertrained}
+        write_text(args.timing, json.dumps(content, indent=1) + "\n")
 
 
 def train_all(plan: Plan, models: store.Store, method: str) -> None:

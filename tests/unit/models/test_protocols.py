@@ -18,7 +18,7 @@ import pytest
 from sklearn.metrics import roc_auc_score
 
 from chowder.files import UserError
-from chowder.models import build, names, predictions, splits, store
+from chowder.models import build, estimators, names, predictions, splits, store
 from chowder.slides import tile_table
 from chowder.slides.grid import Grid
 
@@ -259,6 +259,7 @@ def test_training_writes_every_file_with_the_test_slides_of_its_split(folder, tr
             assert len((out / name / f"{split}.curve.csv").read_text().splitlines()) == (7 if ensemble else 1)
         timing = json.loads((out / f"{name}.json").read_text())
         assert timing["method"] == name and timing["train_seconds"] >= 0
+        assert timing["epochs"] == dict.fromkeys(("competition", "cv1"), 3 if ensemble else 0)
 
 
 def test_a_method_trained_alone_predicts_what_it_predicts_among_others_and_always_the_same(folder, trained, tmp_path):
@@ -414,6 +415,30 @@ def test_the_fingerprint_changes_with_all_that_decides_a_model_and_with_nothing_
     assert len(set(changed)) == len(changed)
     with pytest.raises(UserError, match="slide e of split cv1 has no label"):
         key(train="ae")
+
+
+def test_automatic_epochs_are_of_each_split_printed_stored_and_decide_what_is_trained(
+    folder, tmp_path, capsys, monkeypatch
+):
+    monkeypatch.setattr(estimators, "PAPER_STEPS", 7)
+    own = TRAINING | {"batch": 4, "hidden": [3], "dropout": 0.5}
+    settings = {"training": {key: value for key, value in own.items() if key != "tile_hidden"}}
+
+    def run(epochs):
+        monkeypatch.setitem(settings["training"], "epochs", epochs)
+        arguments = arguments_of(folder, tmp_path, "chowder_r2")
+        arguments[arguments.index("--settings") + 1] = json.dumps(settings)
+        train_script.main(arguments)
+        return json.loads((tmp_path / "chowder_r2.json").read_text())["epochs"], capsys.readouterr().err
+
+    epochs, said = run("auto")  # 10 slides are 3 batches of 4, 8 are 2
+    assert epochs == {"competition": 3, "cv1": 4}
+    assert "chowder_r2 competition: epochs auto: 3, 9 steps on 10 slides in batches of 4" in said
+    assert "chowder_r2 cv1: epochs auto: 4, 8 steps on 8 slides in batches of 4" in said
+    assert len((tmp_path / "chowder_r2/cv1.curve.csv").read_text().splitlines()) == 1 + 4 * 2
+    before = entries_of(tmp_path)
+    assert run("auto")[0] == epochs and entries_of(tmp_path) == before, "taken from the store"
+    assert run(4)[0] == {"competition": 4, "cv1": 4} and len(entries_of(tmp_path)) == 4
 
 
 def test_an_altered_or_half_written_entry_is_not_taken(folder, tmp_path):

@@ -173,6 +173,41 @@ def test_ensembles_trained_together_are_those_trained_alone():
         predict_many([together[0], Weldon(epochs=1, precision="fp64").fit(arrays, labels)], arrays)
     with pytest.raises(UserError, match="same epochs"):
         fit_many([Chowder(epochs=3), Chowder(epochs=4)], arrays, labels)
+    for wrong in ("automatic", 0, 2.5):
+        with pytest.raises(UserError, match="training epochs is"):
+            Chowder(epochs=wrong)
+
+
+@pytest.mark.parametrize(
+    ("slides", "batch", "epochs"),
+    [(270, 10, 30), (266, 10, 30), (13, 10, 405), (24, 10, 270), (10, 10, 810), (11, 10, 405), (40, 10, 203),
+     (1, 10, 810), (4, 1, 203), (8_100, 10, 1), (9_000, 10, 1)],
+)  # fmt: skip
+def test_epochs_by_the_number_of_batches_make_the_papers_steps(slides, batch, epochs):
+    """The first number of epochs, counted up one by one, that makes 810 steps."""
+    made = Chowder(epochs="auto", batch=batch).epochs_of(slides)
+    steps = [len(range(0, slides, batch)) * count for count in range(1, 811)]
+    assert made == epochs == next(count for count, number in enumerate(steps, start=1) if number >= 810)
+    assert Chowder(epochs=7, batch=batch).epochs_of(slides) == 7
+
+
+@pytest.mark.parametrize("name", ["chowder_r2", "weldon_r2", "chowder_mlp_r2"])
+def test_automatic_epochs_train_as_that_many_given_ones_do(monkeypatch, tmp_path, name):
+    monkeypatch.setattr(estimators, "PAPER_STEPS", 14)
+    arrays, labels = random_bags()
+    batches = len(range(0, len(arrays), 4))
+    common = {"members": 2, "batch": 4, "hidden": [5], "tile_hidden": [3]}
+    common = {key: value for key, value in common.items() if key != "tile_hidden" or "mlp" in name}
+    automatic, given = (
+        build.build(name, {"training": common | {"epochs": epochs}}).fit(arrays, labels)
+        for epochs in ("auto", -(-14 // batches))
+    )
+    assert len(given.history_) * batches >= 14 > (len(given.history_) - 1) * batches
+    np.testing.assert_array_equal(automatic.history_, given.history_)
+    np.testing.assert_array_equal(automatic.predict_proba(arrays), given.predict_proba(arrays))
+    automatic.save(tmp_path / "m.pt")
+    again = build.load(tmp_path / "m.pt")
+    assert again.epochs == "auto" and len(again.history_) == len(given.history_)
 
 
 def test_the_same_inputs_give_the_same_bytes_and_another_seed_gives_others(tmp_path):

@@ -218,6 +218,25 @@ def folds(number: int, over: str, rows: Iterable[Row], stratify: str = "label_ce
             )
 
 
+def heatmaps(wanted: str | Sequence[str], rows: Iterable[Row], table: str | os.PathLike) -> list[str]:
+    """Return the test slides that heat maps are drawn of; ``wanted``: figures.heatmaps, their names or ``auto``.
+
+    ``auto``: the first two tumour slides and the first normal one of the test split, in the table's order.
+    Raises :class:`UserError` for a name that is not one of a test slide.
+    """
+    test = {row.slide: row.label for row in rows if row.split == "test"}
+    if wanted == "auto":
+        tumour, normal = ([slide for slide, label in test.items() if label == which] for which in (1, 0))
+        return [*tumour[:2], *normal[:1]]
+    for slide in wanted:
+        if slide not in test:
+            some = ", ".join(list(test)[:5])
+            raise UserError(
+                f"config: figures.heatmaps: {slide!r} is not a test slide of {table}: use auto, or some of {some} ..."
+            )
+    return list(wanted)
+
+
 def camelyon16(rows: Iterable[Row], known: Collection[str], table: str | os.PathLike) -> None:
     """Check that Camelyon-16 has every slide of a table, and in that split (or none is given).
 

@@ -74,4 +74,10 @@ def explain(error) -> str:
         wanted = error.validator_value
         wanted = " or ".join(wanted) if isinstance(wanted, list) else wanted
         return f"{key}: {error.instance!r} is not of type {wanted}: see config.yaml"
+    if error.validator == "anyOf":
+        inner = [part for part in error.context if part.validator not in ("type", "const")]
+        if inner:  # of the right type, but not right
+            return explain(inner[0])
+        forms = [str(rule.get("const", rule.get("type"))) for rule in error.validator_value]
+        return f"{key}: {error.instance!r} is not known: give {' or '.join(forms)}: see config.yaml"
     return f"{key}: {error.message}: see config.yaml"

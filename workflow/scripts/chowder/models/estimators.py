@@ -21,6 +21,8 @@ from chowder.models.variants import UnequalEnsemble
 SCORES = ("auto", "evidence", "embedding")
 # Products of less work than this (multiplications) are not worth a second thread.
 ONE_THREAD_BELOW = 5e8
+#: Gradient steps of the paper: 30 epochs over 270 training slides in batches of 10.
+PAPER_STEPS = 810
 
 
 class EnsembleEstimator:
@@ -42,7 +44,7 @@ class EnsembleEstimator:
         bias: bool = False,
         l2: float = 0.5,
         learning_rate: float = 0.001,
-        epochs: int = 30,
+        epochs: int | str = 30,
         batch: int = 10,
         seed: int = 1802,
         device: str = "auto",
@@ -52,7 +54,8 @@ class EnsembleEstimator:
         name: str | None = None,
         stream: Sequence[object] = (),
     ):
-        counts = {"r": r, "members": members, "embeddings": embeddings, "epochs": epochs, "batch": batch}
+        counts = {"r": r, "members": members, "embeddings": embeddings, "batch": batch}
+        counts |= {} if epochs == "auto" else {"epochs": epochs}
         counts |= {} if bottom is None else {"bottom": bottom}
         for key, value in counts.items():
             if not isinstance(value, int) or value < 1:
@@ -84,6 +87,16 @@ class EnsembleEstimator:
     def seed_stream(self) -> tuple:
         """Key of everything random in this ensemble except the batch order, which all methods of a split share."""
         return (self.seed, *self.stream, self.name)
+
+    def epochs_of(self, slides: int) -> int:
+        """Return how many epochs are made over ``slides`` training slides.
+
+        ``epochs``, or for ``auto`` the fewest whole epochs that make at least as many steps as the paper's 810.
+        """
+        if self.epochs != "auto":
+            return self.epochs
+        batches = -(-slides // self.batch)
+        return -(-PAPER_STEPS // batches)
 
     def make(self, dim: int) -> Ensemble:
         """Return the torch module for features of length ``dim``, all zeros."""
@@ -245,7 +258,8 @@ class Chowder(EnsembleEstimator):
     bottom : number of bottom tiles, where it is not R.
     bias : whether the embedding has an additive constant.
     l2 : factor of the embedding's sum of squares in the loss.
-    learning_rate, epochs, batch : of Adam; ``batch`` slides a step, the same order for all members.
+    learning_rate, epochs, batch : of Adam; ``batch`` slides a step, the same order for all members. ``epochs`` may be
+        ``auto``: as many as make the paper's 810 steps, see :meth:`epochs_of`.
     seed, stream, name : what the random numbers depend on (``stream`` e.g. dataset and split).
     device : auto, cpu or cuda.
     precision : of the product that scores tiles: fp32 (default), bf16, fp16; fp64 for everything in double.
@@ -284,8 +298,10 @@ def fit_many(
     bags = as_bags(bags)
     y = check_labels(labels, bags)
     first = estimators[0]
+    made = [estimator.epochs_of(len(bags)) for estimator in estimators]
     for key in ("epochs", "batch", "seed", "stream", "device", "precision"):
-        if any(getattr(other, key) != getattr(first, key) for other in estimators):
+        values = made if key == "epochs" else [getattr(estimator, key) for estimator in estimators]
+        if any(value != values[0] for value in values):
             raise UserError(f"ensembles trained together must have the same {key}: train them one by one")
     columns = sum(estimator.members * estimator.embeddings for estimator in estimators)
     work = float(bags.counts.mean()) * first.batch * bags.dim * columns

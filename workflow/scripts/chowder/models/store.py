@@ -107,7 +107,7 @@ class Store:
             shutil.copyfile(source, scratch)
 
     def timing(self, key: str) -> dict[str, Any]:
-        """Seconds of training (``seconds``) and the members that stayed on the plateau (``undertrained``)."""
+        """Seconds of training (``seconds``), ``epochs``, and the members left on the plateau (``undertrained``)."""
         return read_json(self.folder / key / TIMING)
 
 

@@ -140,9 +140,9 @@ class ChowderMlp(EnsembleEstimator):
         model.initialise(self.seed_stream)
         self.model_ = model.to(pick_device(self.device))
         order = seeds.generator(self.seed, *self.stream, "order")
-        orders = [order.permutation(len(bags)) for _ in range(self.epochs)]
+        orders = [order.permutation(len(bags)) for _ in range(self.epochs_of(len(bags)))]
         name = progress or f"training {self.name}"
-        with one_torch_thread() as threads, Progress(self.epochs * len(shares(self.members)), "epochs", name) as bar:
+        with one_torch_thread() as threads, Progress(len(orders) * len(shares(self.members)), "epochs", name) as bar:
             workers = threads if self.model_.weight.device.type == "cpu" else 1
             with ThreadPoolExecutor(max(1, workers)) as pool:
                 jobs = [pool.submit(self._train, part, bags, y, orders, bar) for part in shares(self.members)]

@@ -201,7 +201,8 @@ def train_together(
     """
     first = estimators[0]
     started = time.perf_counter()
-    store = FeatureStore(bags, pick_device(first.device), first.precision, threads, readings=first.epochs + 1)
+    epochs = first.epochs_of(len(bags))
+    store = FeatureStore(bags, pick_device(first.device), first.precision, threads, readings=epochs + 1)
     targets = torch.tensor(y, dtype=store.exact, device=store.device)
     models, runs = [], []
     for estimator in estimators:
@@ -212,8 +213,8 @@ def train_together(
     flat = [run for parts in runs for run in parts]
     order = seeds.generator(first.seed, *first.stream, "order")
     batches = -(-len(bags) // first.batch)
-    with Progress(first.epochs * batches, "steps", progress) if progress else contextlib.nullcontext() as bar:
-        for epoch in range(first.epochs):
+    with Progress(epochs * batches, "steps", progress) if progress else contextlib.nullcontext() as bar:
+        for epoch in range(epochs):
             permutation = order.permutation(len(bags))
             store.map(_Run.start_epoch, flat)
             for at in range(0, len(bags), first.batch):
