@@ -54,6 +54,7 @@ from chowder.features.encoders import families, networks
 from chowder.files import UserError
 from chowder.models import kinds, memory
 from chowder.models import names as methods
+from chowder.report import published
 
 machine.this_python_first()
 
@@ -348,6 +349,20 @@ if BUNDLE:
     PREDICTED = f"{RESULTS}/{BUNDLE.name}"
     if workflow.is_main_process:
         checked(check_slides)
+
+
+# --- numbers of others ------------------------------------------------------------------------------------------------
+
+PUBLISHED = (
+    "config/published.csv" if os.path.isfile("config/published.csv") else WORKFLOW.parent / "config/published.csv"
+)
+NUMBERS = checked(published.read, near(PUBLISHED))
+
+
+def printed(numbers):
+    """``**printed(NUMBERS)`` in params: the file of published numbers, and what decides a job that shows ``numbers``."""
+    shown = published.fingerprint(numbers)
+    return {"published": untracked(near(PUBLISHED)), "numbers": labelled({"published": shown})}
 
 
 # --- figures ----------------------------------------------------------------------------------------------------------

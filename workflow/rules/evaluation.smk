@@ -312,6 +312,7 @@ rule benchmark_table:
         runtime=10,
     params:
         **code("benchmark_table", titles),
+        **printed(NUMBERS),
         settings=settings(
             "dataset",
             "evaluation.froc_mode",
@@ -331,6 +332,7 @@ rule benchmark_table:
         " --slides {input.slides:q}"
         " --summary {input.summary:q}"
         " --tests {input.tests:q}"
+        " --published {params.published:q}"
         " --settings {params.settings:q}"
         " --csv {output.csv:q}"
         " --markdown {output.markdown:q}"

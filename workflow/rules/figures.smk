@@ -96,11 +96,13 @@ rule figure_auc_r:
         runtime=10,
     params:
         **drawing("figure_auc_r", entries=titles),
+        **printed(published.with_r(NUMBERS)),
         methods=METHODS,
     shell:
         "python {params.program:q}"
         " --methods {params.methods:q}"
         " --auc {input.auc:q}"
+        " --published {params.published:q}"
         " --settings {params.settings:q}"
         " --output-stem {params.stem:q}"
         " > {log:q} 2>&1"
@@ -142,9 +144,11 @@ rule figure_split_bias:
         runtime=10,
     params:
         **drawing("figure_split_bias"),
+        **printed(published.of_paper(NUMBERS, "split_bias")),
     shell:
         "python {params.program:q}"
         " --bias {input.bias:q}"
+        " --published {params.published:q}"
         " --settings {params.settings:q}"
         " --output-stem {params.stem:q}"
         " > {log:q} 2>&1"

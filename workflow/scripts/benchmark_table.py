@@ -10,6 +10,7 @@ import pandas as pd
 
 from chowder import files
 from chowder.files import run, write_text
+from chowder.report import published
 from chowder.report.table import entry, html, latex, markdown, rows, significance
 
 
@@ -22,6 +23,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--froc", type=Path, nargs="*", default=[], help="their froc.json, in the same order")
     parser.add_argument("--timing", type=Path, nargs="*", default=[], help='their {"train_seconds": ...}, same order')
     parser.add_argument("--tests", type=Path, help="tests.csv: what the mark ≈ rests on; without it there is none")
+    parser.add_argument("--published", type=Path, help="published.csv: numbers of others; without it there are none")
     parser.add_argument("--slides", type=Path, help="slides table, for the counts")
     parser.add_argument("--summary", type=Path, help="tiles/summary.csv, for the counts")
     parser.add_argument(
@@ -45,7 +47,9 @@ def main(argv: list[str] | None = None) -> None:
         entries.append(entry.method_entry(auc, froc, timing, encoder=encoder, method=method, settings=args.settings))
     slides = pd.read_csv(args.slides, dtype={"slide": str}) if args.slides else None
     summary = pd.read_csv(args.summary, dtype={"slide": str}) if args.summary else None
-    bench = rows.build(entries, slides, summary, args.settings, significance.read_tests(args.tests))
+    numbers = published.read(args.published) if args.published else []
+    tests = significance.read_tests(args.tests)
+    bench = rows.build(entries, slides, summary, args.settings, tests, numbers=numbers)
     for path, render in (
         (args.csv, rows.to_csv),
         (args.markdown, markdown.to_markdown),

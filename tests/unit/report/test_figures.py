@@ -2,6 +2,7 @@
 
 import json
 import re
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -19,11 +20,13 @@ import figure_tissue
 import figure_training
 from chowder.evaluation import localisation
 from chowder.files import UserError
-from chowder.report import paper
+from chowder.report import paper, published
 from chowder.report.figures import contact_sheet, curves, experiments, gallery, heatmap, style, view
 from chowder.report.table.entry import RATES
 
 METHODS = ["meanpool", "weldon_r10", "chowder_r5"]
+PUBLISHED = Path(__file__).resolve().parents[3] / "config/published.csv"
+THEIRS = published.read(PUBLISHED)
 ABOUT = style.About("demo", True)
 
 
@@ -109,7 +112,7 @@ def test_missing_column_is_named():
 
 
 def test_every_method_of_the_paper_has_a_look_of_its_own():
-    names = [*paper.TABLE1, "chowder_r5_j4", "chowder_r5_nms"]
+    names = [*dict.fromkeys(n.method for n in published.of_paper(THEIRS)), "chowder_r5_j4", "chowder_r5_nms"]
     looks = {(style["color"], str(style["linestyle"])) for style in map(style.method_style, names)}
     assert len(looks) == len(names)
 
@@ -140,14 +143,15 @@ def bench():
 
 
 def test_auc_against_r_keeps_the_papers_numbers_apart():
-    figure, data = experiments.auc_against_r(bench())
+    figure, data = experiments.auc_against_r(bench(), THEIRS)
     theirs = data[data["source"] == "paper"]
-    for panel, place in (("cv", 0), ("test", 1)):
+    for panel in ("cv", "test"):
         part = theirs[theirs["panel"] == panel].set_index("method")["auc"]
-        assert part.to_dict() == {name: pair[place] for name, pair in paper.TABLE1.items() if "_r" in name}
+        expected = {n: published.lookup(THEIRS, n, 10)[f"paper_auc_{panel}"].value for n in part.index}
+        assert part.to_dict() == expected and len(part) == 9
     ours = data[(data["source"] == "ours") & (data["panel"] == "test")].set_index("method")
     assert "chowder_r5_j4" not in ours.index and ours.loc["chowder_r5", "auc"] == 0.85
-    assert any(style.PAPER_LABEL in text for text in texts(figure))
+    assert any(published.label(THEIRS) in text for text in texts(figure))
     hollow = [line for line in figure.axes[0].lines if line.get_markerfacecolor() == "white"]
     drawn = sorted(np.concatenate([line.get_ydata() for line in hollow]))
     assert drawn == sorted(theirs.loc[theirs["panel"] == "test", "auc"])
@@ -186,7 +190,7 @@ def bias():
 
 
 def test_split_bias_csv_is_what_is_drawn():
-    figure, data = experiments.split_bias(bias())
+    figure, data = experiments.split_bias(bias(), THEIRS)
     dots = [line for line in figure.axes[0].lines if line.get_marker() == "o" and len(line.get_xdata())]
     drawn = np.concatenate([line.get_ydata() for line in dots])
     assert np.array_equal(drawn, data.loc[data["source"] == "ours", "auc"])
@@ -499,10 +503,10 @@ def plots(data, stem):
 
     methods = ["--methods", *METHODS]
     figure_curves.main([*methods, *with_files("auc", "froc", "roc-curves", "froc-curves"), *stem("curves")])
-    figure_auc_r.main([*methods, *with_files("auc"), *stem("auc_r")])
+    figure_auc_r.main([*methods, *with_files("auc"), "--published", str(PUBLISHED), *stem("auc_r")])
     figure_ensemble.main([*methods, *with_files("sizes"), *stem("ensemble")])
     figure_training.main([*methods, *with_files("curves"), *stem("training")])
-    figure_split_bias.main(["--bias", str(data / "bias.csv"), *stem("split_bias")])
+    figure_split_bias.main(["--bias", str(data / "bias.csv"), "--published", str(PUBLISHED), *stem("split_bias")])
 
 
 def slide_figures(data, stem):
@@ -565,7 +569,7 @@ def test_two_runs_give_the_same_bytes_and_three_files_each(tmp_path, scripts, co
 
 def test_pictures_are_200_dpi_and_marked_when_simulated(tmp_path):
     for simulated in (True, False):
-        figure, data = experiments.split_bias(bias())
+        figure, data = experiments.split_bias(bias(), THEIRS)
         stem = tmp_path / f"figure.{simulated}"  # a dot in the name must not be taken for a suffix
         style.save(figure, data, stem, style.About("demo", simulated))
         assert ("simulated slides" in " ".join(texts(figure))) == simulated
@@ -582,7 +586,7 @@ def test_a_users_matplotlib_settings_change_nothing(tmp_path):
     written = []
     for size in (8, 20):
         with matplotlib.rc_context({"font.size": size, "axes.facecolor": "red"}):
-            style.save(*experiments.split_bias(bias()), tmp_path / f"f{size}", ABOUT)
+            style.save(*experiments.split_bias(bias(), THEIRS), tmp_path / f"f{size}", ABOUT)
         written.append((tmp_path / f"f{size}.png").read_bytes())
     assert written[0] == written[1]
 
@@ -590,9 +594,9 @@ def test_a_users_matplotlib_settings_change_nothing(tmp_path):
 @pytest.mark.parametrize(
     "drawing",
     [
-        lambda: experiments.auc_against_r(bench()),
+        lambda: experiments.auc_against_r(bench(), THEIRS),
         lambda: experiments.ensemble(all_of(sizes)),
-        lambda: experiments.split_bias(bias()),
+        lambda: experiments.split_bias(bias(), THEIRS),
         lambda: experiments.training(all_of(losses)),
     ],
 )

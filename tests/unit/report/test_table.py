@@ -4,7 +4,9 @@ import base64
 import json
 import math
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -12,12 +14,14 @@ import pytest
 
 import benchmark_table as benchmark
 from chowder.files import UserError, read_json
-from chowder.report import paper
+from chowder.report import published
 from chowder.report.table import entry, html, latex, remarks, significance
 from chowder.report.table import page as pages
 from chowder.report.table import rows as table
 from chowder.report.table.markdown import to_markdown
 
+PUBLISHED = Path(__file__).resolve().parents[3] / "config/published.csv"
+NUMBERS = published.read(PUBLISHED)
 RATES = ("0.25", "0.5", "1", "2", "4", "8")
 
 
@@ -75,7 +79,7 @@ TESTS = made_tests(
 )
 
 
-def demo(tests=TESTS, **settings):
+def demo(tests=TESTS, numbers=NUMBERS, **settings):
     rows = [
         row("chowder_r5", auc_json(0.90), timing={"train_seconds": 12.34}),
         row("meanpool", auc_json(0.70, cv=0.5), froc_json(0.1)),
@@ -83,7 +87,8 @@ def demo(tests=TESTS, **settings):
     ]
     slides = pd.DataFrame({"slide": list("abcd"), "label": [0, 1, 0, 1], "split": ["train", "train", "test", "test"]})
     summary = pd.DataFrame({"slide": list("abcd"), "tiles": [1000, 2000, 3000, 4000], "sampled": [500] * 4})
-    return table.build(rows, slides, summary, {"dataset": "demo", "simulated": True} | settings, tests)
+    settings = {"dataset": "demo", "simulated": True} | settings
+    return table.build(rows, slides, summary, settings, tests, numbers=numbers)
 
 
 def test_columns_are_the_contract():
@@ -224,7 +229,30 @@ def test_simulated_data_is_called_simulated_and_real_data_is_not():
 
 def test_paper_columns_carry_their_status():
     for render in (to_markdown, latex.to_latex, html.to_html):
-        assert paper.HEADING in render(demo()) and "not comparable" in render(demo())
+        text = render(demo())
+        assert "as remembered from the paper (Camelyon-16, ResNet-50)" in text and "not comparable" in text
+        assert "0.858" in text and "0.858?" not in text
+
+
+def test_a_value_that_is_remembered_among_confirmed_ones_has_a_question_mark():
+    mixed = [replace(n, status="confirmed") if n.method == "meanpool" else n for n in NUMBERS]
+    bench = demo(numbers=mixed)
+    for render in (to_markdown, latex.to_latex, html.to_html):
+        text = render(bench)
+        assert "from the paper; ? as remembered (Camelyon-16, ResNet-50)" in text
+        assert "0.858?" in text and "0.3103?" in text and "0.530" in text and "0.530?" not in text
+    assert table.to_csv(bench) == table.to_csv(demo()), "the CSV holds numbers alone"
+
+
+def test_numbers_of_others_stand_under_the_table_and_in_no_column():
+    rows = [row("abmil", encoder="uni"), row("chowder_r5", encoder="uni")]
+    bench = table.build(rows, numbers=NUMBERS)
+    assert bench.frame.set_index("method").loc["abmil", list(published.COLUMNS)].isna().all()
+    text = to_markdown(bench)
+    assert "- Published by others, not in any column: ABMIL, encoder uni, camelyon16: AUC, test: 0.968 (conf" in text
+    assert "0.968" not in "".join(line for line in text.splitlines() if line.startswith("|"))
+    without = table.build(rows)
+    assert without.frame[list(published.COLUMNS)].isna().all(axis=None) and "Paper columns" not in to_markdown(without)
 
 
 def test_counts_are_said():
@@ -252,7 +280,7 @@ def test_every_group_but_the_first_has_a_box_that_hides_exactly_its_columns():
     page = html.to_html(demo())
     boxes = dict(re.findall(r'data-group="(g\d+)" checked>([^<]+)</label>', page))
     assert list(boxes.values()) == [
-        paper.HEADING, "Sensitivity at false positives per slide", "Test AUC by centre", "Run time"
+        published.heading(demo().shown), "Sensitivity at false positives per slide", "Test AUC by centre", "Run time"
     ]  # fmt: skip
     sizes = {"g0": 3, "g1": 6, "g2": 2, "g3": 1}
     table_of = re.search(r"<table.*?</table>", page, re.S)[0]
@@ -393,11 +421,12 @@ def test_script_writes_the_same_bytes_twice_and_keeps_an_encoder_with_a_colon(tm
         outputs = {name: tmp_path / run / f"b.{name}" for name in ("csv", "markdown", "latex", "html")}
         pairs = [text for name, path in outputs.items() for text in (f"--{name}", str(path))]
         TESTS.assign(encoder="timm:vit").to_csv(tmp_path / "tests.csv", index=False)
-        tests = ["--tests", str(tmp_path / "tests.csv")]
+        tests = ["--tests", str(tmp_path / "tests.csv"), "--published", str(PUBLISHED)]
         benchmark.main(["--entries", *entries, *args, *tests, "--settings", settings, *pairs])
         results.append({name: path.read_bytes() for name, path in outputs.items()})
     assert results[0] == results[1]
     frame = pd.read_csv(tmp_path / "one" / "b.csv")
+    assert list(frame["paper_auc_test"]) == [0.530, 0.858]
     assert list(frame["encoder"]) == ["timm:vit"] * 2 and list(frame["ensemble"]) == [1, 7]
 
 

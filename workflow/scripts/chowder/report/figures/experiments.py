@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
 
-from chowder.report import paper
+from chowder.report import paper, published
 from chowder.report.figures.style import (
     COLOURS,
     GREY,
     PAPER_GREY,
-    PAPER_LABEL,
     in_table_order,
     legend_outside,
     method_style,
@@ -24,21 +24,23 @@ from chowder.report.figures.style import (
 )
 
 MARKERS = {"chowder": "o", "weldon": "s"}
+#: split of a published number of the split bias: its name in the data
+SPLIT_BIAS = {"test": "competition", "random": "random"}
 
 
 @styled
-def auc_against_r(bench: pd.DataFrame) -> tuple[object, pd.DataFrame]:
+def auc_against_r(bench: pd.DataFrame, theirs: Sequence[published.Number] = ()) -> tuple[object, pd.DataFrame]:
     """AUC of CHOWDER and WELDON against R, on the test split and in cross-validation, from benchmark.csv.
 
     Ours solid with intervals (test: bootstrap; CV: standard deviation over folds); the paper's hollow and grey.
-    MeanPool and MaxPool, which have no R, are thin horizontal lines.
+    MeanPool and MaxPool, which have no R, are thin horizontal lines. ``theirs``: published numbers.
     """
     need_columns(
         bench,
         ["encoder", "method", "auc_cv", "auc_cv_sd", "auc_test", "auc_test_low", "auc_test_high"],
         "benchmark.csv",
     )
-    rows = []
+    rows, table1 = [], published.with_r(theirs)
     for _, row in bench.iterrows():
         method = paper.parse(row["method"])
         if method.extra or method.j:
@@ -66,21 +68,19 @@ def auc_against_r(bench: pd.DataFrame) -> tuple[object, pd.DataFrame]:
             }
         )
     for encoder in dict.fromkeys(bench["encoder"]):
-        for name, (cv, test) in paper.TABLE1.items():
-            method = paper.parse(name)
-            if method.r:
-                for panel, auc in (("test", test), ("cv", cv)):
-                    rows.append(
-                        {
-                            "panel": panel,
-                            "source": "paper",
-                            "encoder": encoder,
-                            "method": name,
-                            "family": method.family,
-                            "r": method.r,
-                            "auc": auc,
-                        }
-                    )
+        for number in table1:
+            method = paper.parse(number.method)
+            rows.append(
+                {
+                    "panel": number.split,
+                    "source": "paper",
+                    "encoder": encoder,
+                    "method": number.method,
+                    "family": method.family,
+                    "r": method.r,
+                    "auc": number.value,
+                }
+            )
     data = pd.DataFrame(rows).dropna(subset="auc")
     data = data[["encoder", "panel", "source", "method", "family", "r", "auc", "low", "high"]].reset_index(drop=True)
     data["low"], data["high"] = data["low"].clip(0, 1), data["high"].clip(0, 1)
@@ -100,10 +100,10 @@ def auc_against_r(bench: pd.DataFrame) -> tuple[object, pd.DataFrame]:
                     drawn = axis.axhline(auc, color=COLOURS[name], linewidth=1.2)
                     handles.setdefault(paper.FAMILIES[name], drawn)
             for family, shift, away in (("chowder", 0.95, 0.83), ("weldon", 1.05, 1.2)):
-                theirs = part[(part["source"] == "paper") & (part["family"] == family)].sort_values("r")
+                papers = part[(part["source"] == "paper") & (part["family"] == family)].sort_values("r")
                 drawn = axis.plot(
-                    theirs["r"] * away,
-                    theirs["auc"],
+                    papers["r"] * away,
+                    papers["auc"],
                     linestyle="none",
                     marker=MARKERS[family],
                     markerfacecolor="white",
@@ -111,7 +111,8 @@ def auc_against_r(bench: pd.DataFrame) -> tuple[object, pd.DataFrame]:
                     markersize=4.6,
                     zorder=2.2,
                 )
-                handles.setdefault(f"{paper.FAMILIES[family]}: {PAPER_LABEL}", drawn[0])
+                if len(papers):
+                    handles.setdefault(f"{paper.FAMILIES[family]}: {published.label(table1)}", drawn[0])
                 ours = part[(part["source"] == "ours") & (part["family"] == family) & part["r"].notna()].sort_values(
                     "r"
                 )
@@ -178,18 +179,18 @@ def ensemble(data: pd.DataFrame) -> tuple[object, pd.DataFrame]:
 
 
 @styled
-def split_bias(data: pd.DataFrame) -> tuple[object, pd.DataFrame]:
+def split_bias(data: pd.DataFrame, theirs: Sequence[published.Number] = ()) -> tuple[object, pd.DataFrame]:
     """How well test slides are told from training slides (AUC), for the given split and for random ones.
 
-    ``data``: split (kind), repeat, auc. Each repeat a dot, the mean a bar; the paper's values hollow and grey.
+    ``data``: split (kind), repeat, auc. Each repeat a dot, the mean a bar; the paper's values, among the published
+    numbers ``theirs``, hollow and grey.
     """
     need_columns(data, ["split", "repeat", "auc"], "split bias")
     kinds = sorted(dict.fromkeys(data["split"]), key=lambda kind: (kind != "competition", kind))
     ours = data.assign(source="ours")[["source", "split", "repeat", "auc"]]
-    theirs = pd.DataFrame(
-        [{"source": "paper", "split": k, "auc": paper.SPLIT_BIAS[k]} for k in kinds if k in paper.SPLIT_BIAS]
-    )
-    drawn = pd.concat([ours, theirs], ignore_index=True) if len(theirs) else ours
+    printed = {SPLIT_BIAS[number.split]: number for number in published.of_paper(theirs, "split_bias")}
+    papers = pd.DataFrame([{"source": "paper", "split": k, "auc": printed[k].value} for k in kinds if k in printed])
+    drawn = pd.concat([ours, papers], ignore_index=True) if len(papers) else ours
     figure = new_figure(4.6, 3.5)
     axis = figure.subplots()
     axis.axhline(0.5, color=PAPER_GREY, linewidth=0.7, linestyle=(0, (2, 2)))
@@ -203,10 +204,10 @@ def split_bias(data: pd.DataFrame) -> tuple[object, pd.DataFrame]:
         axis.plot(place + spread, values, "o", color=colour, alpha=0.65, markersize=4, markeredgewidth=0)
         axis.plot([place - 0.22, place + 0.22], [values.mean()] * 2, color=colour, linewidth=2.2, solid_capstyle="butt")
         axis.text(place - 0.25, values.mean(), f"{values.mean():.2f}", ha="right", va="center", color=colour)
-        if kind in paper.SPLIT_BIAS:
-            theirs_y = paper.SPLIT_BIAS[kind]
-            axis.plot(place + 0.32, theirs_y, "D", markerfacecolor="white", markeredgecolor=PAPER_GREY, markersize=6)
-            axis.text(place + 0.37, theirs_y, f"{theirs_y:.2f}", va="center", color=PAPER_GREY)
+        if kind in printed:
+            y = printed[kind].value
+            axis.plot(place + 0.32, y, "D", markerfacecolor="white", markeredgecolor=PAPER_GREY, markersize=6)
+            axis.text(place + 0.37, y, f"{y:.2f}", va="center", color=PAPER_GREY)
     names = {"competition": "given split\n(train / test)", "random": "random splits\nof the same sizes"}
     axis.set_xticks(range(len(kinds)), [names.get(kind, kind) for kind in kinds])
     axis.set(
@@ -221,7 +222,9 @@ def split_bias(data: pd.DataFrame) -> tuple[object, pd.DataFrame]:
     shown = {
         "ours, one repeat": Line2D([], [], color=GREY, marker="o", linestyle="none", markersize=4),
         "ours, mean": Line2D([], [], color=GREY, linewidth=2.2),
-        PAPER_LABEL: Line2D([], [], marker="D", linestyle="none", markerfacecolor="white", markeredgecolor=PAPER_GREY),
+        published.label(list(printed.values())): Line2D(
+            [], [], marker="D", linestyle="none", markerfacecolor="white", markeredgecolor=PAPER_GREY
+        ),
     }
     legend_outside(figure, "lower center", list(shown.values()), list(shown), ncols=3, columnspacing=1.2)
     return figure, drawn

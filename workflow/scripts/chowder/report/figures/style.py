@@ -52,7 +52,6 @@ RC = {
     "svg.fonttype": "path",
     "figure.facecolor": "white",
 }
-PAPER_LABEL = "paper, Camelyon-16, as remembered"
 EXCLUSION_DASH = (0, (2.5, 1.5))
 
 

@@ -8,7 +8,7 @@ from html import escape
 
 import pandas as pd
 
-from chowder.report import paper
+from chowder.report import paper, published
 from chowder.report.table import rows as table
 from chowder.report.table.page import Head, Item, badge, download, page, plain, sortable
 from chowder.report.table.significance import p_text
@@ -54,7 +54,7 @@ def html_table(bench: table.Benchmark, hidden: Collection[str] = ()) -> str:
     """
     shown, rows = table.shown_table(bench)
     several = bench.frame["encoder"].nunique() > 1
-    ranks = {"": 0, "Measured here": 1, paper.HEADING: 2}
+    ranks = {"": 0, "Measured here": 1, published.heading(bench.shown): 2}
     places = [place for place, column in enumerate(shown) if column.key != "encoder"]
     places.sort(key=lambda place: ranks.get(shown[place].group, 3))
     heads = [
@@ -64,7 +64,7 @@ def html_table(bench: table.Benchmark, hidden: Collection[str] = ()) -> str:
             column.group,
             MEANING.get(column.key) or f"{column.group}: {column.head}",
             "ascending" if column.group in ("", "Run time") else "descending",
-            "paper" if column.group == paper.HEADING else "",
+            "paper" if column.key in published.COLUMNS else "",
         )
         for column in (shown[place] for place in places)
     ]

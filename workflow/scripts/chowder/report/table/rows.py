@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import pandas as pd
 
 from chowder.files import UserError
 from chowder.models.names import PLATEAU, UNDERTRAINED_ADVICE
-from chowder.report import paper
-from chowder.report.table.entry import AFTER, BEFORE, SENSITIVITIES, _number
+from chowder.report import paper, published
+from chowder.report.table.entry import AFTER, BEFORE, SENSITIVITIES
 from chowder.report.table.remarks import label_set, not_the_papers, score_note
 from chowder.report.table.significance import TEST_COLUMNS, TESTED, p_text
 
@@ -30,6 +30,7 @@ class Benchmark:
 
     ``tests``: the rows of tests.csv (``significance.TEST_COLUMNS``), none where no test was made. ``remarks``:
     sentences for the notes under the table. ``about``: those of them that are about one row, by (encoder, method).
+    ``theirs``: the paper's numbers of each row, by column.
     """
 
     frame: pd.DataFrame
@@ -40,6 +41,7 @@ class Benchmark:
     missing: list[str] = field(default_factory=list)
     remarks: list[str] = field(default_factory=list)
     about: dict[tuple[str, str], list[str]] = field(default_factory=dict)
+    theirs: list[dict[str, published.Number]] = field(default_factory=list)
     confidence: float = 0.95
     mode: str = "official"
 
@@ -47,6 +49,11 @@ class Benchmark:
     def title(self) -> str:
         """Heading of the table."""
         return f"Benchmark on {self.dataset}" + (f" – {SIMULATED}" if self.simulated else "")
+
+    @property
+    def shown(self) -> list[published.Number]:
+        """The paper's numbers that stand in the table."""
+        return [number for row in self.theirs for number in row.values()]
 
     @property
     def level(self) -> float:
@@ -69,11 +76,13 @@ def build(
     settings: dict | None = None,
     tests: pd.DataFrame | None = None,
     notes: Sequence[str] = (),
+    numbers: Sequence[published.Number] = (),
 ) -> Benchmark:
     """Return the whole table from the rows of ``entry.entry``, the slides table and tiles/summary.csv.
 
     ``settings``: dataset, simulated, confidence, froc_mode, score, leave_out_undertrained, repeats. ``tests``: the rows
-    of tests.csv. ``notes``: more sentences for under the table. Rows are sorted by encoder, family and R.
+    of tests.csv. ``notes``: more sentences for under the table. ``numbers``: published ones. Rows are sorted by
+    encoder, family and R.
     """
     settings = settings or {}
     if not entries:
@@ -87,13 +96,9 @@ def build(
     entries = sorted(entries, key=lambda pair: (pair[0]["encoder"], paper.parse(pair[0]["method"]).order))
     frame = pd.DataFrame([row for row, _ in entries])
     centres = sorted(name for name in frame.columns if name not in BEFORE + AFTER)
-    theirs = [paper.lookup(row["method"], row["ensemble"]) for row, _ in entries]
-    for column, values in (
-        ("paper_auc_cv", [numbers.auc_cv for numbers in theirs]),
-        ("paper_auc_test", [numbers.auc_test for numbers in theirs]),
-        ("paper_froc", [numbers.froc for numbers in theirs]),
-    ):
-        frame[column] = [_number(value) for value in values]
+    theirs = [published.lookup(numbers, row["method"], row["ensemble"]) for row, _ in entries]
+    for column in published.COLUMNS:
+        frame[column] = [found[column].value if column in found else math.nan for found in theirs]
     frame = frame[BEFORE + centres + AFTER]
     remarks, about = [*rankings(frame), *notes], {}
     for row, info in entries:
@@ -116,8 +121,10 @@ def build(
             f"Each method was trained {settings['repeats']} times: this table and its tests are those of the first. "
             "repeats.csv has the means over repeats, with their spread over repeats and over slides."
         )
-    remarks += paper.remarks(dataset, simulated, sorted(set(frame["encoder"])))
-    bench = Benchmark(frame, dataset, simulated, remarks=remarks, about=about, mode=infos[0].get("mode", "official"))
+    bench = Benchmark(frame, dataset, simulated, remarks=remarks, about=about, theirs=theirs)
+    bench.mode = infos[0].get("mode", "official")
+    remarks += published.remarks(numbers, bench.shown, dataset, simulated, sorted(set(frame["encoder"])))
+    remarks += published.by_others(numbers, zip(frame["encoder"], frame["method"], strict=True))
     known = [info["confidence"] for info in infos if info.get("confidence")]
     bench.confidence = float(settings.get("confidence") or (known[0] if known else 0.95))
     bench.tests = bench.tests if tests is None else tests
@@ -280,10 +287,19 @@ def columns(bench: Benchmark) -> list[Column]:
             )
         )
     heads = {"paper_auc_cv": "AUC, CV", "paper_auc_test": "AUC, test", "paper_froc": "FROC"}
-    shown += [
-        Column(key, head, paper.HEADING, _plain(key, 4 if key == "paper_froc" else 3)) for key, head in heads.items()
-    ]
-    return shown
+    heading = published.heading(bench.shown)
+    return shown + [Column(key, head, heading, _theirs(bench, key)) for key, head in heads.items()]
+
+
+def _theirs(bench: Benchmark, key: str) -> Callable[[pd.Series, pd.Series], Cell]:
+    """Cells of a column of the paper's: with ? where a value is remembered and others are confirmed."""
+    plain, mixed = _plain(key, 4 if key == "paper_froc" else 3), published.is_mixed(bench.shown)
+
+    def cell(row: pd.Series, mark: pd.Series) -> Cell:
+        shown, number = plain(row, mark), bench.theirs[row.name].get(key)
+        return replace(shown, text=f"{shown.text}?") if mixed and number and number.status == "remembered" else shown
+
+    return cell
 
 
 def notes(bench: Benchmark) -> list[str]:
