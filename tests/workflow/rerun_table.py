@@ -38,7 +38,7 @@ def plus(*parts: Jobs, **more: int) -> Jobs:
 # What follows from a stage on, from the end of the chain to its beginning.
 REPORT = plus(report_html=1)
 TABLE = plus(REPORT, benchmark_table=1)
-TESTED = plus(TABLE, tests_table=1)
+TESTED = plus(TABLE, tests_table=1, figure_matrix=1)
 MEASURED = plus(TESTED, measure=3, metrics_table=1, figure_reliability=1, figure_lesion_sizes=1)
 EVALUATED = plus(MEASURED, evaluate=3, figure_auc_r=1, figure_curves=1)
 LESIONS = plus(EVALUATED, lesions=3)
@@ -62,7 +62,7 @@ ONE_SLIDE = plus(SAMPLED, embed=1, index_features=1, tissue=1, tiles=1, figure_t
 ONE_DRAWING = plus(
     REPORT,
     **{f"figure_{name}": 1 for name in ("curves", "auc_r", "ensemble", "split_bias", "training", "tissue")},
-    **{f"figure_{name}": 1 for name in ("reliability", "lesion_sizes")},
+    **{f"figure_{name}": 1 for name in ("reliability", "lesion_sizes", "matrix")},
     **PICTURES,
 )
 
@@ -218,7 +218,7 @@ KIND = (
 FAMILY = ('    "timm":', '    "other": "chowder.features.encoders.other:other",\n    "timm":')
 TITLE = ('"WELDON", "chowder', '"Weldon", "chowder')
 PRINTED = ("figure_curves", "figure_auc_r", "figure_ensemble", "figure_training", "metrics_table")
-PRINTED += ("figure_reliability", "figure_lesion_sizes")
+PRINTED += ("figure_reliability", "figure_lesion_sizes", "figure_matrix")
 
 OPTIMISER = {"members": 3, "epochs": 3, "learning_rate": 0.5, "weight_decay": 0.5}
 UNUSED_AGGREGATORS: dict[str, dict[str, Any]] = {

@@ -383,7 +383,8 @@ def drawing(name, *keys, entries=lambda wildcards: ()):
     }
 
 
-FIGURES = [f"{RESULTS}/figures/tissue.png"]
+EMBED_TIMES = [f"{TIMES}/embed/{name}/{shard}.tsv" for name in SHARDS for shard in SHARDS[name] if not READY]
+FIGURES = [f"{RESULTS}/figures/matrix.png", f"{RESULTS}/figures/tissue.png"]
 for name in ENCODERS:
     FIGURES += [f"{RESULTS}/figures/auc_r_{name}.png"]
     if LEARNT:

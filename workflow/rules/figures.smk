@@ -305,6 +305,47 @@ rule figure_gallery:
         " > {log:q} 2>&1"
 
 
+rule figure_matrix:
+    """Quality and cost of every method on every encoder's features, with the paired tests."""
+    input:
+        auc=expand(f"{RESULTS}/metrics/{{encoder}}/{{method}}/auc.json", encoder=ENCODERS, method=METHODS),
+        froc=expand(f"{RESULTS}/metrics/{{encoder}}/{{method}}/froc.json", encoder=ENCODERS, method=METHODS),
+        timing=expand(f"{RESULTS}/models/{{encoder}}/{{method}}/timing.json", encoder=ENCODERS, method=METHODS),
+        tests=f"{RESULTS}/tests.csv",
+        indexes=expand(f"{RESULTS}/features/{{encoder}}/index.json", encoder=ENCODERS),
+    output:
+        **figure("matrix", "matrix", "1 Table", figure="Encoders and methods"),
+        wide=f"{RESULTS}/matrix.csv",
+    log:
+        f"{LOGS}/figure_matrix.log",
+    resources:
+        mem_mb=800,
+        runtime=10,
+    params:
+        **drawing(
+            "figure_matrix",
+            "evaluation.confidence",
+            "evaluation.froc_mode",
+            "evaluation.reference",
+            entries=titles,
+        ),
+        entries=[f"{encoder}:{method}" for encoder in ENCODERS for method in METHODS],
+        times=untracked(EMBED_TIMES),  # what is there of them: not inputs, or a deleted one would embed again
+    shell:
+        "python {params.program:q}"
+        " --entries {params.entries:q}"
+        " --auc {input.auc:q}"
+        " --froc {input.froc:q}"
+        " --timing {input.timing:q}"
+        " --tests {input.tests:q}"
+        " --indexes {input.indexes:q}"
+        " --embed-times {params.times:q}"
+        " --settings {params.settings:q}"
+        " --csv {output.wide:q}"
+        " --output-stem {params.stem:q}"
+        " > {log:q} 2>&1"
+
+
 rule figure_tissue:
     """Contact sheet: every slide with the outline of its tissue mask, so that a person can check them in a minute."""
     input:

@@ -18,6 +18,7 @@ from chowder.report import paper, published
 from chowder.report.table.entry import AFTER, BEFORE, SENSITIVITIES
 from chowder.report.table.remarks import label_set, not_the_papers, score_note
 from chowder.report.table.significance import TEST_COLUMNS, TESTED, p_text
+from chowder.report.units import seconds
 
 #: column of the best-marked metrics: (its lower end, its upper end), or (its standard deviation,).
 SPREAD = {"auc_cv": ("auc_cv_sd",), "auc_test": ("auc_test_low", "auc_test_high"), "froc": ("froc_low", "froc_high")}
@@ -223,16 +224,6 @@ class Column:
     head: str
     group: str
     cell: Callable[[pd.Series, pd.Series], Cell]
-
-
-def seconds(value: float) -> str:
-    """Run time for people: ``12.3 s``, ``4.2 min``, ``1.5 h``."""
-    if math.isnan(value):
-        return ""
-    for limit, unit, size in ((120, "s", 1), (7200, "min", 60), (math.inf, "h", 3600)):
-        if value < limit:
-            return f"{value / size:.1f} {unit}"
-    return ""
 
 
 def _plain(key: str, digits: int = 3) -> Callable[[pd.Series, pd.Series], Cell]:
