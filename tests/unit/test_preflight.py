@@ -125,19 +125,27 @@ def test_weights_in_a_cache_given_or_within_reach_are_not_absent(tmp_path, monke
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     given = tmp_path / "w.pth"
     given.touch()
-    assert preflight.absent_weights("resnet50", str(given)) == preflight.absent_weights("efficientnet_lite0", "") == ""
+    assert preflight.weights("resnet50", str(given)) == preflight.weights("efficientnet_lite0", "") == ("", True)
     assert asked == []
-    assert (
-        preflight.absent_weights("resnet50", "IMAGENET1K_V2") == preflight.absent_weights("timm:vit", "") == "no route"
-    )
+    for name, tag in (("resnet50", "IMAGENET1K_V2"), ("timm:vit", "")):
+        text, certain = preflight.weights(name, tag)
+        assert text.startswith(
+            f"config: encoders: {name}: its weights are neither in the cache nor to be fetched (no ro"
+        )
+        assert not certain
     assert asked == ["https://download.pytorch.org/models/resnet50-11ad3fa6.pth", "https://huggingface.co"]
     cached = tmp_path / "torch/hub/checkpoints/resnet50-11ad3fa6.pth"
     cached.parent.mkdir(parents=True)
     cached.touch()
     (tmp_path / "huggingface/hub/models--timm--vit.a").mkdir(parents=True)
-    assert preflight.absent_weights("resnet50", "IMAGENET1K_V2") == preflight.absent_weights("timm:vit", "") == ""
+    assert preflight.weights("resnet50", "IMAGENET1K_V2") == preflight.weights("timm:vit", "") == ("", True)
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
-    assert "HF_HUB_OFFLINE" in preflight.absent_weights("timm:other", "")
+    assert "HF_HUB_OFFLINE is set" in preflight.weights("timm:other", "")[0]
+    text, certain = preflight.weights("uni", "")
+    assert (
+        text.startswith("encoder uni: HF_HUB_OFFLINE is set and MahmoodLab/UNI is not in the hub's cache") and certain
+    )
+    assert preflight.weights("uni", str(given)) == ("", True)
 
 
 def test_what_is_within_reach(monkeypatch):

@@ -373,6 +373,21 @@ def test_test_slides_without_any_annotated_tumour_plan_no_lesion_evaluation(fres
     assert jobs["lesions"] == 3, "one tumour with its annotation, two normal slides"
 
 
+def test_weights_are_looked_for_when_the_jobs_of_a_run_need_them(fresh, monkeypatch):
+    """In a dry run too, with one line that says why; targets that embed nothing ask nobody."""
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    wanted = ["-n", *TINY, "--config", "encoders=[uni]"]
+    result = snakemake(fresh, *wanted, check=False)
+    assert result.returncode == 1 and "Traceback" not in result.stdout
+    assert "WorkflowError:\nencoder uni: HF_HUB_OFFLINE is set and MahmoodLab/UNI is not in the hub's cache" in (
+        result.stdout
+    )
+    assert planned(snakemake(fresh, *wanted, "--", "results/tiny/tiles/summary.csv").stdout)["tiles"] == 9
+    result = snakemake(fresh, "-n", *TINY, "--config", "encoders=[timm:vit_tiny_patch16_224]")
+    assert "warning: config: encoders: timm:vit_tiny_patch16_224: its weights are neither in the cache" in result.stdout
+    assert planned(result.stdout)["embed"] == 3
+
+
 def test_repeats_are_trained_beside_each_method_and_make_a_table(fresh):
     jobs = planned(snakemake(fresh, "-n", *TINY, "--config", "training={repeats: 3}").stdout)
     assert (jobs["train"], jobs["localise"], jobs["evaluate"], jobs["repeats_table"]) == (9, 9, 3, 1)

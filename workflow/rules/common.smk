@@ -15,6 +15,7 @@ import tempfile
 from pathlib import Path
 
 from snakemake.exceptions import WorkflowError
+from snakemake.logging import logger
 
 # --- the workflow's own files -----------------------------------------------------------------------------------------
 
@@ -257,9 +258,6 @@ ENCODERS = {re.sub(r"[:/]", "-", name): name for name in ([READY_NAME] if READY 
 if not READY:
     checked(preflight.encoders, config["encoders"], config["embedding"]["weights"])
     checked(preflight.models, config["encoders"], config["embedding"]["weights"])
-if workflow.is_main_process and not READY:  # jobs on a cluster read this file again
-    unseen = [name for key, name in ENCODERS.items() if not os.path.exists(f"{RESULTS}/features/{key}/index.json")]
-    checked(preflight.hub, unseen, config["embedding"]["weights"])
 METHODS = list(config["methods"])
 for name in METHODS:
     checked(methods.parse, name)
@@ -477,20 +475,23 @@ def checkpoint_of(encoder):
     return [weights] if os.path.isfile(weights) else []
 
 
-def find_weights():
-    """Stop before the first job when an encoder that this run needs has weights neither here nor within reach."""
-    used = {job.wildcards.encoder for job in workflow.dag.needrun_jobs() if job.rule.name.endswith("embed")}
-    for encoder in sorted(used):
-        name = ENCODERS[encoder]
-        reason = preflight.absent_weights(name, config["embedding"]["weights"].get(name, ""))
-        text = (
-            f"config: encoders: {name}: its weights are neither in the cache nor to be fetched ({reason}): "
-            "give a checkpoint as embedding.weights, or fetch it once on a machine with a network"
-        )
-        if reason and workflow.local_exec:
-            raise WorkflowError(text)
-        elif reason:  # a node of the cluster may reach what this machine does not
-            print(f"warning: {text}", file=sys.stderr)
+@functools.cache
+def find_weights(encoder):
+    """Stop, before the first job and in a dry run, when weights that this run's jobs need are not to be had."""
+    name = ENCODERS[encoder]
+    text, certain = preflight.weights(name, config["embedding"]["weights"].get(name, ""))
+    if text and (certain or (workflow.local_exec and not workflow.dryrun)):
+        logger.error(f"WorkflowError:\n{text}")
+        raise SystemExit(1)  # Snakemake would wrap an exception in its own, with a traceback
+    if text:  # a node of the cluster, or a later run, may reach what this machine does not
+        print(f"warning: {text}", file=sys.stderr)
+
+
+def embed_priority(wildcards):
+    """0. Snakemake asks for the priorities of the jobs that this run needs, of no others, before it starts the first."""
+    if workflow.is_main_process:  # jobs on a cluster read this file again
+        find_weights(wildcards.encoder)
+    return 0
 
 
 def gpus(section):

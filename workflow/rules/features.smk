@@ -15,6 +15,7 @@ rule embed:
         f"{LOGS}/embed/{{encoder}}/{{shard}}.log",
     benchmark:
         f"{TIMES}/embed/{{encoder}}/{{shard}}.tsv"
+    priority: embed_priority
     threads: config["embedding"]["threads"]
     resources:
         mem_mb=lambda wildcards, attempt: memory.raised(4000, attempt),

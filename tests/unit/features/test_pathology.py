@@ -309,9 +309,9 @@ def test_what_is_wrong_with_the_weights_of_the_hub_is_told_apart(server, monkeyp
     with pytest.raises(UserError, match=r"holds none of model\.safetensors, pytorch_model\.bin"):
         hub.check("uni", "MahmoodLab/UNI")
     answers |= {SAFE: 503, BIN: 503}
-    with pytest.raises(UserError, match="HTTP 503"):
-        preflight.hub(["resnet50", "uni"], {})
-    preflight.hub(["uni"], {"uni": "a file"})
+    text, certain = preflight.weights("uni", "")
+    assert "HTTP 503" in text and certain
+    assert preflight.weights("uni", SAFE) == ("", True)
 
 
 def test_offline_on_purpose_and_no_network_are_told_apart(server, monkeypatch):

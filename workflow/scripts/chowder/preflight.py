@@ -92,16 +92,29 @@ def encoders(names: Sequence[str], weights: Mapping[str, str]) -> None:
             raise UserError(f"config: embedding.weights.{name}: {path}: no such file: give the path of the checkpoint")
 
 
-def hub(names: Iterable[str], weights: Mapping[str, str]) -> None:
-    """Check that the weights of encoders of the hub without a file in ``weights`` are in its cache or to be had.
+def weights(name: str, given: str, timeout: float = 3.0) -> tuple[str, bool]:
+    """Say why an encoder's weights can't be had, in one line, and whether that is certain; ("", True) when they can.
 
-    Takes a few seconds at most. Raises :class:`UserError` that tells no network from a gated or absent repository.
+    Parameters
+    ----------
+    name : of the encoder; given : its entry in embedding.weights, "" where it has none.
+    timeout : seconds for a server to answer.
+
+    Encoders for pathology are looked for in the cache of the hub and then asked for there: offline on purpose, no
+    network, gated and absent are told apart, and each is certain. Of others (timm, torchvision) another machine of a
+    cluster may reach what this one does not.
     """
-    for name in names:
-        if name in NETWORKS and not weights.get(name):
-            from chowder.features.encoders.hub import check
+    if name in NETWORKS and not given:
+        from chowder.features.encoders import hub
 
-            check(name, NETWORKS[name].repository)
+        try:
+            hub.check(name, NETWORKS[name].repository)
+        except UserError as error:
+            return str(error), True
+    elif reason := absent_weights(name, given, timeout):
+        text = f"config: encoders: {name}: its weights are neither in the cache nor to be fetched ({reason}): "
+        return f"{text}give a checkpoint as embedding.weights, or fetch it once on a machine with a network", False
+    return "", True
 
 
 def models(names: Sequence[str], weights: Mapping[str, str]) -> None:
@@ -133,8 +146,8 @@ def models(names: Sequence[str], weights: Mapping[str, str]) -> None:
                 )
 
 
-def absent_weights(name: str, given: str, timeout: float = 10.0) -> str:
-    """Say why an encoder's weights can't be had: neither here nor to be fetched. "" when they can.
+def absent_weights(name: str, given: str, timeout: float) -> str:
+    """Say why the weights of an encoder of timm or torchvision can't be had: neither here nor to be fetched, else "".
 
     ``given``: its entry in embedding.weights. Asks for the head of one file when they are not in a cache.
     """
