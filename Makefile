@@ -4,7 +4,7 @@ CORES ?= all
 LOCK := envs/requirements.lock
 READY := .venv/.ready
 
-.PHONY: demo demo-modern test lint bench report reruns env lock clean-env
+.PHONY: demo demo-modern docs init faults test lint bench report reruns env lock clean-env
 .DELETE_ON_ERROR:
 
 env: $(READY)
@@ -22,6 +22,19 @@ demo: env
 demo-modern: env
 	PATH="$(CURDIR)/.venv/bin:$$PATH" snakemake --cores $(CORES) --configfile config/demo-modern.yaml
 	@echo "table:  results/demo/benchmark.html (also .csv .md .tex)"
+
+# Your own slides: make init SLIDES=/folder/of/slides LABELS=/labels.csv NAME=mine
+init: env
+	PYTHONPATH=workflow/scripts .venv/bin/python workflow/scripts/init.py $(if $(SLIDES),--slides "$(SLIDES)") \
+	  $(if $(LABELS),--labels "$(LABELS)") $(if $(NAME),--name "$(NAME)") $(INIT)
+
+# Faults on purpose, about 20 minutes: docs/operations.md
+faults: env
+	.venv/bin/python -m tests.faults --write
+
+docs: env
+	.venv/bin/python docs/make_reference.py
+	.venv/bin/python -m mkdocs build --quiet
 
 test: env
 	.venv/bin/python -m pytest -q -n 2 --dist loadgroup $(PYTEST)

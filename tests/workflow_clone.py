@@ -26,8 +26,11 @@ def clone(target: Path) -> Path:
     return target
 
 
-def begin(folder: Path, *arguments: str) -> subprocess.Popen:
-    """Start the environment's snakemake in ``folder`` without a network; stderr comes with stdout."""
+def begin(folder: Path, *arguments: str, own_session: bool = False) -> subprocess.Popen:
+    """Start the environment's snakemake in ``folder`` without a network; stderr comes with stdout.
+
+    ``own_session``: in a group of processes of its own, which can be killed at once.
+    """
     environment = {k: v for k, v in os.environ.items() if not k.startswith(("SNAKEMAKE", "OMP_", "MKL_"))}
     environment |= {"http_proxy": "http://127.0.0.1:9", "https_proxy": "http://127.0.0.1:9", "no_proxy": "127.0.0.1"}
     return subprocess.Popen(
@@ -37,6 +40,7 @@ def begin(folder: Path, *arguments: str) -> subprocess.Popen:
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
+        start_new_session=own_session,
     )
 
 

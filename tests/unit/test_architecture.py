@@ -20,8 +20,9 @@ MODULES = {
 }
 # From the ground up. A module may import from its own room and from the floors below it.
 FLOORS = (
+    {"orphan"},
     {"files", "seeds", "fingerprint"},
-    {"progress", "machine", "settings"},
+    {"progress", "machine", "settings", "lock", "failures"},
     {"data", "slides"},
     {"features"},
     {"models", "evaluation"},

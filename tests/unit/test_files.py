@@ -1,8 +1,11 @@
 """Files appear whole or not at all; a user's mistake is one line and exit status 1; seeds depend on their key alone."""
 
 import hashlib
+import os
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -92,3 +95,69 @@ def test_seeds_are_the_same_everywhere():
     digest = hashlib.sha256(b"int:1802\x1fstr:demo").digest()
     assert seeds.seed_of(1802, "demo") == int.from_bytes(digest[:8], "big") // 2
     assert np.array_equal(seeds.generator(7).integers(0, 99, 5), seeds.generator(7).integers(0, 99, 5))
+
+
+def test_two_processes_that_write_the_same_file_do_not_mix(tmp_path):
+    """Each writes its own letter slowly; whichever is last, the file holds one letter only."""
+    code = (
+        "import sys, time\nfrom chowder.files import atomic\nwith atomic(sys.argv[1]) as scratch, "
+        "open(scratch, 'w') as handle:\n    for _ in range(20):\n        handle.write(sys.argv[2] * 1000)\n"
+        "        handle.flush()\n        time.sleep(0.01)\n"
+    )
+    writers = [subprocess.Popen([sys.executable, "-c", code, tmp_path / "a.txt", c], cwd=LIBRARY) for c in "xyz"]
+    assert [writer.wait() for writer in writers] == [0, 0, 0]
+    assert set((tmp_path / "a.txt").read_text()) < set("xyz")
+    text = (tmp_path / "a.txt").read_text()
+    assert len(text) == 20000 and len(set(text)) == 1
+    assert [path.name for path in tmp_path.iterdir()] == ["a.txt"]
+
+
+def test_what_a_kill_left_goes_with_the_next_write_and_nothing_else(tmp_path, monkeypatch):
+    dead = subprocess.Popen([sys.executable, "-c", ""])
+    dead.wait()
+    here, old, week = files._host(), time.time() - 8 * 86400, files.WEEK_S
+    names = {
+        f".a.{here}-{dead.pid}.partial.h5": False,
+        f".a.b.{here}-{dead.pid}.partial": False,
+        f".a.{here}-{os.getppid()}.partial.h5": True,  # its writer runs
+        f".a.00000000-{dead.pid}.partial.h5": True,  # of another machine, and new
+        f".a.00000000-{dead.pid + 1}.partial.h5": False,  # likewise, but old
+        f"a.{here}-{dead.pid}.partial.h5": True,  # not hidden: not ours
+        ".a.partial.h5": True,
+    }
+    assert old < time.time() - week
+    for name in names:
+        (tmp_path / name).touch()
+    os.utime(tmp_path / f".a.00000000-{dead.pid + 1}.partial.h5", (old, old))
+    files.sweep.cache_clear()
+    files.write_text(tmp_path / "other.txt", "x")
+    assert {path.name for path in tmp_path.iterdir()} == {name for name, stays in names.items() if stays} | {
+        "other.txt"
+    }
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_a_job_ends_soon_after_its_snakemake_and_leaves_no_scratch(tmp_path):
+    """A program named snakemake starts a job as Snakemake does, by a shell, and is killed."""
+    job = (
+        "import time\nfrom chowder.files import atomic, run\ndef main(argv):\n"
+        f"    with atomic({str(tmp_path / 'out' / 'a.txt')!r}) as scratch:\n        scratch.write_text('half')\n"
+        "        time.sleep(60)\nrun(main)\n"
+    )
+    (tmp_path / "job.py").write_text(job)
+    command = f"set -euo pipefail; {sys.executable} {tmp_path / 'job.py'} 2> {tmp_path / 'log'}; echo done"
+    (tmp_path / "snakemake").write_text(f"import subprocess\nsubprocess.run(['bash', '-c', {command!r}])\n")
+    environment = os.environ | {"PYTHONPATH": str(LIBRARY)}
+    caller = subprocess.Popen([sys.executable, str(tmp_path / "snakemake")], env=environment)
+    wait_until(lambda: list((tmp_path / "out").glob(".a.*.partial.txt")))
+    os.kill(caller.pid, signal.SIGKILL)
+    caller.wait()
+    wait_until(lambda: not list((tmp_path / "out").iterdir()))
+    wait_until(lambda: "has ended, so it ends too" in (tmp_path / "log").read_text())
+
+
+def wait_until(true, seconds=20.0):
+    end = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < end, "it did not happen in time"
+        time.sleep(0.05)

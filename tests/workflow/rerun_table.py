@@ -362,7 +362,13 @@ CHANGES: list[Change] = [
     ),
     *keys("`training.tile_hidden`: `chowder_mlp` alone", NOTHING, training__tile_hidden=[64]),
     *keys("`training.repeats`: one more", plus(TABLE, train=3, localise=3, repeats_table=1), training__repeats=2),
-    *keys("`training.device`, `threads`", NOTHING, training__device="cpu", training__threads=2),
+    *keys(
+        "`training.device`, `threads`, `in_memory_gb`",
+        NOTHING,
+        training__device="cpu",
+        training__threads=2,
+        training__in_memory_gb=2,
+    ),
     *keys(
         "`baselines`: the pooled methods",
         POOLED,

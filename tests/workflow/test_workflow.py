@@ -114,21 +114,21 @@ def test_rule_program_and_log_have_the_same_name(fresh):
     for path in sorted((fresh / "workflow/rules").glob("*.smk")):
         for rule in re.split(r"^ *rule ", path.read_text(), flags=re.M)[1:]:
             name = rule.partition(":")[0]
-            used = re.search(r"\*\*(?:code|program|drawing)\(\"(\w+)\"", rule)
+            used = re.search(r"\*\*(?:code|program|drawing)\(\s*\"(\w+)\"", rule)
             if not used:
                 assert "shell:" not in rule, f"{name}: a rule that runs something takes its program by **code(...)"
                 continue
             programs.add(used[1])
             assert name == used[1] or name.startswith(f"{used[1]}_"), f"rule {name} runs {used[1]}.py"
             assert re.search(rf"log:\s+f\"{{LOGS}}/{name}[./]", rule), f"{name}: its log has another name"
-    unused = {path.stem for path in (fresh / "workflow/scripts").glob("*.py")} - programs
+    unused = {path.stem for path in (fresh / "workflow/scripts").glob("*.py")} - programs - {"init"}  # which people run
     assert not unused, "every program has a rule"
 
 
 def test_rules_pass_options_that_their_programs_have(fresh):
     for path in sorted((fresh / "workflow/rules").glob("*.smk")):
         for rule in re.split(r"^ *rule ", path.read_text(), flags=re.M)[1:]:
-            if used := re.search(r"\*\*(?:code|program|drawing)\(\"(\w+)\"", rule):
+            if used := re.search(r"\*\*(?:code|program|drawing)\(\s*\"(\w+)\"", rule):
                 shell = rule.partition("shell:")[2]
                 text = (fresh / f"workflow/scripts/{used[1]}.py").read_text()
                 if "chowder.evaluation.command" in text:  # a command of the package, with its options

@@ -46,7 +46,7 @@ WORKFLOW = own_folder()
 PROGRAMS = WORKFLOW / "scripts"
 sys.path.insert(0, str(PROGRAMS.resolve()))
 
-from chowder import fingerprint, machine, preflight
+from chowder import failures, fingerprint, lock, machine, preflight
 from chowder import settings as config_check
 from chowder.data import cohort
 from chowder.data.download import places
@@ -431,7 +431,7 @@ def titles(wildcards):
 def training_of(method):
     """What a model depends on: its own section of the config, and the seed that each part draws from."""
     kind, seed = kinds.KINDS[methods.parse(method).kind], {"seed": config["seed"]}
-    without = ("device", "threads", "repeats", *kind.unused)
+    without = ("device", "threads", "repeats", "in_memory_gb", *kind.unused)
     decisive = {key: value for key, value in config[kind.settings].items() if key not in without}
     values = {kind.settings: decisive | seed, "sample": seed, "dataset": config["dataset"]}
     return json.dumps(values, sort_keys=True)
@@ -503,17 +503,36 @@ def gpus(section):
 # By arithmetic from the numbers of tiles; before those are known, a dry run says <TBD>. Each further try asks for more.
 
 
+def features_limit():
+    """Options that say when features are mapped from a file: as the config says, or where they don't fit here."""
+    wanted = config["training"]["in_memory_gb"]
+    if wanted != "auto":
+        return f"--in-memory-gb {wanted}"
+    here = workflow.local_exec and not workflow.remote_exec
+    return f"--memory-mb {workflow.global_resources['mem_mb'].value}" if here else ""
+
+
+def in_memory(needed):
+    """Bytes of features that may lie in memory, for a job that needs so many MB with all of them there."""
+    option, _, value = features_limit().partition(" ")
+    if option == "--in-memory-gb":
+        return float(value) * 1e9
+    return memory.in_memory(needed, float(value) if value else float("inf"))
+
+
 def training_memory(wildcards, input, attempt):
     """MB of a job that trains all methods of an encoder."""
     (dim, _), (sampled, tiles) = memory.of_index(input.index), memory.of_summary(input.summary)
     training = config["training"]
-    return memory.raised(memory.train(sampled, tiles, dim, RUNS, training["members"], training["batch"]), attempt)
+    what = sampled, tiles, dim, RUNS, training["members"], training["batch"]
+    return memory.raised(memory.train(*what, in_memory(memory.train(*what))), attempt)
 
 
 def split_bias_memory(wildcards, input, attempt):
     """MB of a job that reads and pools all slides of an encoder."""
     (dim, _), (sampled, tiles) = memory.of_index(input.index), memory.of_summary(input.summary)
-    return memory.raised(memory.split_bias(sampled, tiles, dim), attempt)
+    what = sampled, tiles, dim
+    return memory.raised(memory.split_bias(*what, in_memory(memory.split_bias(*what))), attempt)
 
 
 def localise_memory(wildcards, input, attempt):
@@ -601,6 +620,20 @@ def take_place(wildcards, threads):
     return f"--places --caller {os.getpid()}" if workflow.local_exec else "--places"
 
 
+# --- jobs of this machine ---------------------------------------------------------------------------------------------
+# Snakemake's limit on submissions per second is for clusters. In 9.27.1 every round of the scheduler starts a timer, every
+# timer a round, and the last timers hold up the end of the run (docs/operations.md).
+
+if workflow.local_exec and workflow.is_main_process and hasattr(workflow.scheduling_settings, "max_jobs_per_timespan"):
+    workflow.scheduling_settings.max_jobs_per_timespan = None
+
+# --- a run that was killed --------------------------------------------------------------------------------------------
+
+if workflow.is_main_process and not workflow.dryrun:
+    said = lock.enter()
+    if said:
+        print(said, file=sys.stderr)
+
 # --- the run's own record ---------------------------------------------------------------------------------------------
 
 CONFIG = json.loads(json.dumps(config))
@@ -613,6 +646,12 @@ def write_config():
     import yaml
 
     write_text(f"{RESULTS}/config.yaml", yaml.safe_dump(CONFIG, sort_keys=False))
+
+
+def print_failures(log):
+    """Show what failed and what is kept, last on the screen."""
+    for path in [log] if isinstance(log, str) else log:
+        print(failures.summary(Path(path).read_text(encoding="utf-8", errors="replace")), file=sys.stderr)
 
 
 wildcard_constraints:

@@ -53,6 +53,7 @@ rule train:
         settings=training_settings,
         together=lambda wildcards, threads: all_methods(),
         device=untracked(config["training"]["device"]),
+        memory=lambda wildcards, threads: features_limit(),
         store=f"{RESULTS}/models/{{encoder}}/.store",
         models=lambda wildcards, output: [f"{split}={path}" for split, path in zip(SPLITS, output.models)],
         predictions=lambda wildcards, output: [f"{split}={path}" for split, path in zip(SPLITS, output.predictions)],
@@ -69,6 +70,7 @@ rule train:
         " --together {params.together:q}"
         " --device {params.device}"
         " --threads {threads}"
+        " {params.memory}"
         " --store {params.store:q}"
         " --models {params.models:q}"
         " --predictions {params.predictions:q}"
@@ -132,12 +134,14 @@ rule split_bias:
     params:
         **code("split_bias"),
         settings=settings("dataset", sample={"seed": config["seed"]}, split_bias={"seed": config["seed"]}),
+        memory=lambda wildcards, threads: features_limit(),
     shell:
         "python {params.program:q}"
         " --index {input.index:q}"
         " --summary {input.summary:q}"
         " --splits {input.splits:q}"
         " --settings {params.settings:q}"
+        " {params.memory}"
         " --output {output.csv:q}"
         " --json {output.json:q}"
         " > {log:q} 2>&1"

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import argparse
 import json
+from pathlib import Path
 
 import numpy as np
 
 from chowder.features.bags import Bags
 from chowder.files import run, write_text
-from chowder.models import splits
+from chowder.models import memory, splits
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -18,6 +19,8 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--summary", required=True, help="tiles/summary.csv (M_S of every slide)")
     parser.add_argument("--splits", required=True, help="splits.json with a competition split")
     parser.add_argument("--settings", type=json.loads, default={}, help="JSON: sample, dataset, split_bias")
+    parser.add_argument("--in-memory-gb", type=float, help="features of more are mapped from a file")
+    parser.add_argument("--memory-mb", type=float, default=float("inf"), help="likewise where the job needs more")
     parser.add_argument("--output", required=True, help="CSV: split, repeat, auc")
     parser.add_argument("--json", required=True, help="summary of the experiment")
     args = parser.parse_args(argv)
@@ -25,7 +28,17 @@ def main(argv: list[str] | None = None) -> None:
     sides = splits.read_splits(args.splits, ["competition"])["competition"]
     slides = sides["train"] + sides["test"]
     seed = args.settings.get("sample", {}).get("seed", 1802)
-    bags = Bags.from_index(args.index, args.summary, slides, seed=seed, dataset=str(args.settings.get("dataset", "")))
+    (dim, _), (sampled, tiles) = memory.of_index(args.index), memory.of_summary(args.summary)
+    fits = memory.in_memory(memory.split_bias(sampled, tiles, dim), args.memory_mb)
+    bags = Bags.from_index(
+        args.index,
+        args.summary,
+        slides,
+        seed=seed,
+        dataset=str(args.settings.get("dataset", "")),
+        in_memory=args.in_memory_gb * 1e9 if args.in_memory_gb else fits,
+        scratch=Path(args.output).parent,
+    )
     is_test = np.arange(len(slides)) >= len(sides["train"])
     rows = splits.split_bias(bags.pooled("mean"), is_test, **args.settings.get("split_bias", {}))
     lines = ["split,repeat,auc", *(f"{row['split']},{row['repeat']},{row['auc']:.6f}" for row in rows)]

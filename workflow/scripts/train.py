@@ -15,7 +15,7 @@ from typing import Any
 from chowder.data.cohort import read_rows
 from chowder.features.bags import Bags, read_index, read_sampled
 from chowder.files import UserError, run, write_text
-from chowder.models import build, names, store
+from chowder.models import build, memory, names, store
 from chowder.models.predictions import log_losses, log_undertrained, write_curve, write_predictions
 from chowder.models.splits import labels_of, outputs, read_splits
 
@@ -63,9 +63,19 @@ def train(plan: Plan, models: store.Store, wanted: list[tuple[str, str]]) -> Non
         splits = {split: sides for split, sides in plan.splits.items() if any((m, split) in wanted for m in members)}
         slides = sorted({slide for sides in splits.values() for side in sides.values() for slide in side})
         started = time.perf_counter()
-        bags = Bags.from_index(plan.args.index, plan.args.summary, slides, seed=seed, dataset=dataset, repeat=repeat)
+        bags = Bags.from_index(
+            plan.args.index,
+            plan.args.summary,
+            slides,
+            seed=seed,
+            dataset=dataset,
+            repeat=repeat,
+            in_memory=in_memory(plan),
+            scratch=models.folder,
+        )
         size, took = f"{len(bags.features)} tiles x {bags.dim}", time.perf_counter() - started
-        print(f"read {len(bags)} slides, {size} in {took:.1f} s", file=sys.stderr)
+        where = " into a file that is mapped" if bags.mapped else ""
+        print(f"read {len(bags)} slides, {size}{where} in {took:.1f} s", file=sys.stderr)
         for split, sides in splits.items():
             ours = [name for name in members if (name, split) in wanted]
             bags_of = {side: bags.subset(sides[side]) for side in ("train", "test")}
@@ -76,6 +86,18 @@ def train(plan: Plan, models: store.Store, wanted: list[tuple[str, str]]) -> Non
             predicted = build.predict_together(estimators, test)
             for name, estimator, proba in zip(ours, estimators, predicted, strict=True):
                 keep(plan, models, (name, split), estimator, test.names, proba)
+
+
+def in_memory(plan: Plan) -> float:
+    """Return how many bytes of features may lie in memory."""
+    if plan.args.in_memory_gb:
+        return plan.args.in_memory_gb * 1e9
+    (dim, _), (sampled, tiles) = memory.of_index(plan.args.index), memory.of_summary(plan.args.summary)
+    sections = (what["settings"].get("training", {}) for what in plan.methods.values())
+    training = next((section for section in sections if section), {})
+    members, batch = training.get("members", 1), training.get("batch", 10)
+    needed = memory.train(sampled, tiles, dim, plan.methods, members, batch)
+    return memory.in_memory(needed, plan.args.memory_mb)
 
 
 def keep(plan: Plan, models: store.Store, key: tuple[str, str], estimator: Any, slides: list[str], proba: Any) -> None:
@@ -126,6 +148,8 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--curves", nargs="+", default=[], metavar="SPLIT=PATH", help="training losses")
     parser.add_argument("--timing", help="seconds, epochs and undertrained members, JSON")
     parser.add_argument("--device", help="auto, cpu or cuda, for methods trained by gradient descent")
+    parser.add_argument("--in-memory-gb", type=float, help="features of more are mapped from a file")
+    parser.add_argument("--memory-mb", type=float, default=float("inf"), help="likewise where the job needs more")
     parser.add_argument("--threads", type=int, default=0, help="torch threads; 0 leaves torch's own choice")
     args = parser.parse_args(argv)
 

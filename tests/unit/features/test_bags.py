@@ -168,3 +168,26 @@ def test_slides_without_entry_row_or_tile_are_named(features, tmp_path):
 def test_arrays_of_different_length_are_refused():
     with pytest.raises(UserError, match="one P"):
         Bags.from_arrays([np.zeros((3, 2)), np.zeros((3, 4))])
+
+
+def test_features_above_the_limit_lie_in_a_file_without_a_name_and_are_the_same(features, tmp_path):
+    in_memory = Bags.from_index(*features)
+    scratch = tmp_path / "scratch"
+    size = in_memory.features.nbytes
+    mapped = Bags.from_index(*features, in_memory=size - 1, scratch=scratch)
+    assert mapped.mapped is not None and len(mapped.mapped) == size and not list(scratch.iterdir())
+    np.testing.assert_array_equal(mapped.features, in_memory.features)
+    part = mapped.subset(["c", "a"])
+    part.expect([0, 1])  # asks the kernel; changes nothing
+    np.testing.assert_array_equal(part[0], in_memory[2])
+    assert Bags.from_index(*features, in_memory=size, scratch=scratch).mapped is None
+
+
+def test_a_disk_without_room_for_the_mapped_file_is_an_error_that_names_the_folder(features, tmp_path, monkeypatch):
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("os.posix_fallocate", full)
+    with pytest.raises(OSError, match="No space") as caught:
+        Bags.from_index(*features, in_memory=0, scratch=tmp_path)
+    assert caught.value.filename == str(tmp_path)

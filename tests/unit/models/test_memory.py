@@ -95,3 +95,18 @@ def test_files_that_are_not_there_yet_are_left_to_snakemake_and_tries_ask_for_mo
             read(tmp_path / name)
         assert caught.value.filename == str(tmp_path / name) or caught.value.filename == tmp_path / name
     assert [memory.raised(1000, attempt) for attempt in (1, 2, 3)] == [1000, 1500, 2250]
+
+
+def test_features_that_do_not_fit_are_mapped_and_count_with_three_batches():
+    tiles, methods = [5000] * 399, ["meanpool", "chowder_r5"]
+    needed = memory.train(tiles, tiles, 2048, methods, 10)
+    assert memory.in_memory(needed, needed) == float("inf")
+    limit = memory.in_memory(needed, needed - 1)
+    mapped = memory.train(tiles, tiles, 2048, methods, 10, in_memory=limit)
+    # 8,172 MB less, and 3 x 16 slides x 20.5 MB more
+    assert needed - mapped == pytest.approx(1.1 * (8172 - 3 * 16 * 20.48), abs=2)
+    assert mapped < 6000 and memory.split_bias(tiles, tiles, 2048, in_memory=limit) < 6000
+    small = [100] * 399  # results must not depend on the memory: what is packed elsewhere is packed here
+    assert memory.train(small, small, 2048, methods, 10, in_memory=memory.in_memory(9e9, 1)) == memory.train(
+        small, small, 2048, methods, 10
+    )

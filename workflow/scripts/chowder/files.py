@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import hashlib
 import json
 import os
+import platform
+import re
 import sys
+import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
@@ -20,11 +24,13 @@ def atomic(path: str | os.PathLike) -> Iterator[Path]:
     """Yield a scratch name beside ``path`` (same suffix); rename it to ``path`` when the block succeeds.
 
     A reader never sees half a file: after an exception or a kill ``path`` is what it was before. The parent folder
-    is made when missing. A scratch file left by a kill is overwritten by the next try.
+    is made when missing. The scratch name is this process's own, so that two processes that write the same file don't
+    mix; the last one to finish wins. What a kill left in the folder goes with the next write there.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    scratch = path.with_name(f".{path.stem}.partial{path.suffix}")
+    sweep(path.parent)
+    scratch = path.with_name(f".{path.stem}.{_host()}-{os.getpid()}.partial{path.suffix}")
     try:
         yield scratch
         with open(scratch, "rb") as handle:
@@ -34,6 +40,43 @@ def atomic(path: str | os.PathLike) -> Iterator[Path]:
     except BaseException:
         scratch.unlink(missing_ok=True)
         raise
+
+
+@functools.cache
+def _host() -> str:
+    """Eight hexadecimal digits that stand for this machine's name."""
+    return hashlib.sha256(platform.node().encode()).hexdigest()[:8]
+
+
+@functools.cache
+def sweep(folder: Path) -> None:
+    """Remove the scratch files of :func:`atomic` in a folder whose writers are dead, once in the life of a process.
+
+    Whether a process of another machine runs can't be seen: its files go when they are a week old.
+    """
+    for entry in os.scandir(folder):
+        found = SCRATCH.fullmatch(entry.name)
+        if not found:
+            continue
+        with contextlib.suppress(OSError):  # somebody else removed it
+            here = found["host"] == _host()
+            if not runs(int(found["pid"])) if here else time.time() - entry.stat().st_mtime > WEEK_S:
+                os.unlink(entry.path)
+
+
+SCRATCH = re.compile(r"\..+\.(?P<host>[0-9a-f]{8})-(?P<pid>\d+)\.partial(\.[^.]*)?")
+WEEK_S = 7 * 24 * 3600.0
+
+
+def runs(pid: int) -> bool:
+    """Whether there is a process with this number on this machine."""
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except (PermissionError, OverflowError):
+        pass
+    return True
 
 
 def write_text(path: str | os.PathLike, text: str) -> None:
@@ -69,12 +112,22 @@ def md5(path: str | os.PathLike) -> str:
 
 
 def run(main: Callable[[list[str] | None], None]) -> None:
-    """Run a script's ``main``: a :class:`UserError` (or a full disk) becomes one line on stderr and exit status 1."""
+    """Run a script's ``main``: a :class:`UserError` (or a full disk) becomes one line on stderr and exit status 1.
+
+    Started by Snakemake, the script ends soon after Snakemake does, and its log ends with its peak memory.
+    """
+    from chowder import orphan
+
+    watched = orphan.end_with_snakemake()
     try:
         main(None)
+        if watched:
+            print(f"peak memory {orphan.peak_mb():.0f} MB", file=sys.stderr)
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(1)
+    except KeyboardInterrupt:
+        sys.exit(130)
     except OSError as error:
         if error.errno is None:
             raise

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import csv
 import json
+import mmap
+import os
+import tempfile
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -33,6 +36,8 @@ class Bags:
     counts: np.ndarray
     # What is computed from `features` once for every subset: copies on a device (chowder.models.scorer), pooled slides.
     shared: dict[str, Any] = field(default_factory=dict, repr=False, compare=False)
+    # The file that `features` lies in; None: it lies in memory.
+    mapped: mmap.mmap | None = field(default=None, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         if self.features.ndim != 2 or self.features.dtype not in (np.float16, np.float32, np.float64):
@@ -62,7 +67,16 @@ class Bags:
         if missing:
             raise UserError(f"slide {missing[0]} has no features here: embed it, or take it out of the split")
         rows = np.array([position[name] for name in wanted], dtype=np.int64)
-        return Bags(wanted, self.features, self.starts[rows], self.counts[rows], self.shared)
+        return Bags(wanted, self.features, self.starts[rows], self.counts[rows], self.shared, self.mapped)
+
+    def expect(self, slides: Iterable[int]) -> None:
+        """Let the kernel start reading these slides (by position) from the disk, where they are not in memory."""
+        if self.mapped is None:
+            return
+        row = self.dim * self.features.itemsize
+        for i in slides:
+            first = int(self.starts[i]) * row // mmap.PAGESIZE * mmap.PAGESIZE
+            self.mapped.madvise(mmap.MADV_WILLNEED, first, int(self.starts[i] + self.counts[i]) * row - first)
 
     def pooled(self, how: str) -> np.ndarray:
         """(n, P) float64 feature-wise ``"mean"`` or ``"max"`` of every slide; kept for all subsets once computed."""
@@ -104,6 +118,8 @@ class Bags:
         dataset: str = "",
         repeat: int = 0,
         dtype: type = np.float16,
+        in_memory: float = float("inf"),
+        scratch: str | Path | None = None,
     ) -> Bags:
         """Read the feature files that an index names.
 
@@ -115,8 +131,11 @@ class Bags:
         sample : take M_S rows a slide without replacement (specification, section 1), else all rows.
         seed, dataset, repeat : with the slide's name they determine the sample (``sampling.sample_rows``).
         dtype : float16 (as stored; 270 slides x 8,000 x 2,048 take 8.8 GB) or float32.
+        in_memory : bytes; a larger array is written into one file that is mapped, so that the kernel can drop what is
+            not in use and read it again. ``scratch`` is the file's folder; it has no name and ends with the process.
 
-        Errors: :class:`UserError` naming slide, file and what to do, for a missing, altered, short or non-finite one.
+        Errors: :class:`UserError` naming slide, file and what to do, for a missing, altered, short or non-finite one;
+        :class:`OSError` where the disk has no room for the mapped file.
         """
         index = Path(index)
         dim, entries = read_index(index)
@@ -136,7 +155,7 @@ class Bags:
                 rows[name] = sample_rows(sizes[name], wanted[name], seed, dataset, name, repeat)
         counts = np.array([sizes[n] if rows[n] is None else len(rows[n]) for n in names], dtype=np.int64)
         starts = np.concatenate([[0], np.cumsum(counts)[:-1]]).astype(np.int64)
-        features = np.empty((int(counts.sum()), dim), dtype=dtype)
+        features, mapped = _room((int(counts.sum()), dim), np.dtype(dtype), in_memory, scratch)
         damaged = []
         for name, start, count in zip(names, starts, counts, strict=True):
             try:
@@ -144,7 +163,25 @@ class Bags:
             except integrity.Damaged as error:
                 damaged.append(error)
         integrity.raise_all(damaged)
-        return cls(names, features, starts, counts)
+        return cls(names, features, starts, counts, mapped=mapped)
+
+
+def _room(
+    shape: tuple[int, int], dtype: np.dtype, in_memory: float, scratch: str | Path | None
+) -> tuple[np.ndarray, mmap.mmap | None]:
+    """Return an array to fill: in memory, or of more than ``in_memory`` bytes in a file without a name."""
+    size = shape[0] * shape[1] * dtype.itemsize
+    if size <= in_memory:
+        return np.empty(shape, dtype), None
+    if scratch:
+        Path(scratch).mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryFile(dir=scratch) as handle:
+        try:
+            os.posix_fallocate(handle.fileno(), 0, size)  # a full disk is found here, not in the middle of writing
+        except OSError as error:
+            raise OSError(error.errno, error.strerror, str(scratch or tempfile.gettempdir())) from None
+        mapped = mmap.mmap(handle.fileno(), size)
+    return np.frombuffer(mapped, dtype).reshape(shape), mapped
 
 
 def read_index(index: str | Path) -> tuple[int, dict[str, dict[str, Any]]]:

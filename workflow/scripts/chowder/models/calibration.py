@@ -60,6 +60,7 @@ def selected(models: Sequence[Ensemble], store: Any, slides_at_once: int = 16) -
     found: list[list[torch.Tensor]] = [[] for _ in models]
     for at in range(0, n, slides_at_once):
         slides = np.arange(at, min(at + slides_at_once, n))
+        store.bags.expect(range(at + slides_at_once, min(at + 2 * slides_at_once, n)))
         bounds = store.bounds(slides)
 
         def values(job: tuple[Ensemble, torch.Tensor], bounds: tuple = bounds) -> torch.Tensor:

@@ -23,11 +23,18 @@ TRAIN, LOCALISE, SPLIT_BIAS = 950, 720, 260
 MARGIN = 1.1
 HIDDEN = (200, 100)
 # As in models/scorer.py and models/calibration.py; not imported, they need torch.
+LEAST = 1.1e9
 CONVERT_ONCE, PACK, SLIDES_AT_ONCE = 2**30, (2**27, 2**30), 16
 
 
 def train(
-    sampled: Iterable[int], tiles: Iterable[int], dim: int, methods: Iterable[str], members: int, batch: int = 10
+    sampled: Iterable[int],
+    tiles: Iterable[int],
+    dim: int,
+    methods: Iterable[str],
+    members: int,
+    batch: int = 10,
+    in_memory: float = math.inf,
 ) -> int:
     """Return the MB of a job that trains ``methods`` together.
 
@@ -36,15 +43,19 @@ def train(
     sampled, tiles : tiles of each slide that are used, and that its feature file holds.
     dim : length of a feature vector.
     methods : names such as chowder_r5; members : networks of each ensemble; batch : slides per step.
+    in_memory : bytes; more features than that lie in a mapped file, and count with three batches of slides.
     """
     sampled, methods = list(sampled), [names.parse(name) for name in methods]
     features = sum(sampled) * dim * 2
-    if len({method.repeat for method in methods}) > 1:  # the next sample is read before the last one is let go
+    mapped = features > in_memory
+    if mapped:
+        features = _window(sampled, dim, batch)
+    elif len({method.repeat for method in methods}) > 1:  # the next sample is read before the last one is let go
         features *= 2
     ensembles = [method for method in methods if method.r]
-    if ensembles and features <= CONVERT_ONCE // 2:
+    if ensembles and not mapped and features <= CONVERT_ONCE // 2:
         features *= 3  # and as float32, or packed
-    elif ensembles and features <= PACK[1]:
+    elif ensembles and not mapped and features <= PACK[1]:
         features *= 2
     columns = sum(members * max(method.j, 1) for method in ensembles)
     parameters = 0
@@ -59,11 +70,14 @@ def train(
     return _mb(TRAIN, features + _reading(tiles, most, dim) + values + parameters * 4 * 5 + 3 * pooled)
 
 
-def split_bias(sampled: Iterable[int], tiles: Iterable[int], dim: int) -> int:
+def split_bias(sampled: Iterable[int], tiles: Iterable[int], dim: int, in_memory: float = math.inf) -> int:
     """Return the MB of a job that reads all slides and pools them; parameters as for :func:`train`."""
     sampled = list(sampled)
     reading = _reading(tiles, max(sampled, default=0), dim)
-    return _mb(SPLIT_BIAS, sum(sampled) * dim * 2 + reading + 3 * len(sampled) * dim * 8)
+    features = sum(sampled) * dim * 2
+    if features > in_memory:
+        features = _window(sampled, dim, 1)
+    return _mb(SPLIT_BIAS, features + reading + 3 * len(sampled) * dim * 8)
 
 
 def localise(tiles: Iterable[int], dim: int, members: int) -> int:
@@ -73,6 +87,11 @@ def localise(tiles: Iterable[int], dim: int, members: int) -> int:
     return _mb(LOCALISE, most * dim * (2 + 2 + 8) + most * members * 20)
 
 
+def _window(sampled: list[int], dim: int, batch: int) -> int:
+    """Bytes of the slides in use where the features lie in a file: the last batch, this one and the next."""
+    return 3 * max(batch, SLIDES_AT_ONCE) * max(sampled, default=0) * dim * 2
+
+
 def _reading(tiles: Iterable[int], sampled: int, dim: int) -> int:
     """Bytes of the largest feature file and of the rows taken from it, before they are in their place."""
     return (max(tiles, default=0) + sampled) * dim * 2
@@ -80,6 +99,15 @@ def _reading(tiles: Iterable[int], sampled: int, dim: int) -> int:
 
 def _mb(base: float, size: float) -> int:
     return math.ceil(base + MARGIN * size / MB)
+
+
+def in_memory(needed: float, limit: float) -> float:
+    """Return how many bytes of features may lie in memory: all, where the MB that a job needs are within the limit.
+
+    Else they are mapped from a file, but never less than 1.1 GB: smaller sets are computed in another layout, and
+    results must not depend on the memory.
+    """
+    return math.inf if needed <= limit else LEAST
 
 
 def raised(megabytes: int, attempt: int) -> int:

@@ -62,6 +62,7 @@ class FeatureStore:
         self.packed: dict[tuple[int, int], Any] | None = None
         if (
             device.type == "cpu"
+            and bags.mapped is None
             and (self.dtype, bags.features.dtype) == (torch.float32, np.float16)
             and least <= bags.features.nbytes <= most
             and readings >= PACK_READINGS
@@ -89,7 +90,11 @@ class FeatureStore:
             free, _ = torch.cuda.mem_get_info()
             if features.numel() * features.element_size() < 0.8 * free:
                 features = features.to(self.device)
-        elif self.packed is None and features.numel() * self.dtype.itemsize <= CONVERT_ONCE_BYTES:
+        elif (
+            self.packed is None
+            and self.bags.mapped is None
+            and features.numel() * self.dtype.itemsize <= CONVERT_ONCE_BYTES
+        ):
             features = features.to(self.dtype)
         if self.packed is None:
             self.bags.shared[key] = features

@@ -219,6 +219,7 @@ def train_together(
             store.map(_Run.start_epoch, flat)
             for at in range(0, len(bags), first.batch):
                 slides = permutation[at : at + first.batch]
+                bags.expect(permutation[at + first.batch : at + 2 * first.batch])
                 position = torch.as_tensor(slides, device=store.device)
                 batch = Batch(slides, position, store.bounds(slides), targets[position])
                 scores = store.scores(slides, [run.model.weight.flatten(0, 1) for run in flat])

@@ -1,0 +1,84 @@
+"""The end of a failed run: which jobs, why, and what is kept; from the text that Snakemake 9 writes."""
+
+from __future__ import annotations
+
+from chowder import failures
+
+LOG = """Building DAG of jobs...
+[Mon Nov 30 13:42:07 2026]
+localrule two:
+    output: c.txt
+    jobid: 3
+    resources: tmpdir=/tmp
+[Mon Nov 30 13:42:07 2026]
+rule tissue:
+    output: a.txt
+    log: {log}
+    jobid: 1
+    wildcards: slide=tumor_001
+    resources: tmpdir=/tmp
+[Mon Nov 30 13:42:07 2026]
+Finished jobid: 3 (Rule: two)
+1 of 5 steps (20%) done
+[Mon Nov 30 13:42:07 2026]
+Error in rule tissue:
+    message: None
+    jobid: 1
+    output: a.txt
+    log: {log} (check log file(s) for error details)
+    shell:
+        echo; exit 1
+        (command exited with non-zero exit code)
+Logfile {log}:
+================
+warning: x
+error: tumor_001.tif: is damaged: fetch it again
+================
+[Mon Nov 30 13:42:07 2026]
+Error in rule fetch_slide:
+    message: None
+    jobid: 4
+    output: b.txt
+    log: logs/b.log (check log file(s) for error details)
+[Mon Nov 30 13:42:09 2026]
+Finished jobid: 4 (Rule: fetch_slide)
+2 of 5 steps (40%) done
+[Mon Nov 30 13:42:07 2026]
+Error in rule two:
+    message: None
+    jobid: 5
+    output: b.txt
+"""
+
+
+def test_rule_slide_reason_log_and_what_is_kept_are_shown(tmp_path):
+    log = tmp_path / "tissue.log"
+    log.write_text("warning: x\nerror: tumor_001.tif: is damaged: fetch it again\nTraceback that follows\n")
+    text = failures.summary(LOG.format(log=log))
+    assert text.splitlines() == [
+        "",
+        "2 jobs failed:",
+        "  tissue (slide=tumor_001)",
+        "    error: tumor_001.tif: is damaged: fetch it again",
+        f"    log: {log}",
+        "  two",
+        "2 of 5 jobs finished; what they made is kept. Mend the cause, then run again.",
+    ]
+
+
+def test_without_an_error_line_the_last_line_is_shown_and_without_a_log_none(tmp_path):
+    (tmp_path / "a.log").write_text("reading\nSegmentation fault\n\n")
+    assert failures.reason(str(tmp_path / "a.log")) == "Segmentation fault"
+    assert failures.reason(str(tmp_path / "none.log")) == ""
+    (tmp_path / "empty.log").touch()
+    assert failures.reason(str(tmp_path / "empty.log")) == ""
+
+
+def test_a_run_that_failed_before_its_jobs_has_no_summary():
+    assert failures.summary("WorkflowError:\nconfig: x\n") == ""
+
+
+def test_many_failures_are_counted_not_listed():
+    block = "Error in rule tissue:\n    jobid: {}\n    log: logs/{}.log (check log file(s) for error details)\n"
+    text = failures.summary("".join(block.format(i, i) for i in range(25)))
+    assert "25 jobs failed" in text and "and 15 more" in text and text.count("log: logs/") == 10
