@@ -18,7 +18,7 @@ rule encoder_identity:
         **code("encoder_identity", network),
         settings=embedding_settings,
         encoder=lambda wildcards: ENCODERS[wildcards.encoder],
-        bundle=passing("--bundle", [BUNDLE.path] if BUNDLE else []),
+        bundle=untracked(passing("--bundle", [BUNDLE.path] if BUNDLE else [])),
         wanted=labelled(BUNDLE.manifest["encoder"] if BUNDLE else {}),
     shell:
         "python {params.program:q}"
