@@ -12,8 +12,8 @@ rule encoder_identity:
         f"{LOGS}/encoder_identity/{{encoder}}.log",
     priority: 2  # before anything long: it refuses an encoder that is not the bundle's
     resources:
-        mem_mb=lambda wildcards, attempt: memory.raised(4000, attempt),
-        runtime=30,
+        mem_mb=growing(4000),
+        runtime=growing(30),
     params:
         **code("encoder_identity", network),
         settings=embedding_settings,
@@ -43,8 +43,8 @@ if not BUNDLE:
         log:
             f"{LOGS}/training_cohort.log",
         resources:
-            mem_mb=2000,
-            runtime=60,
+            mem_mb=growing(2000),
+            runtime=growing(60),
         params:
             **code("training_cohort"),
             settings=settings("sample.*"),
@@ -76,8 +76,8 @@ if not BUNDLE:
         log:
             f"{LOGS}/bundle/{{encoder}}/{{method}}.log",
         resources:
-            mem_mb=1000,
-            runtime=15,
+            mem_mb=growing(1000),
+            runtime=growing(15),
         params:
             **code("bundle", titles),
             settings=settings(

@@ -63,8 +63,8 @@ rule report_html:
         f"{LOGS}/report_html.log",
     localrule: True
     resources:
-        mem_mb=800,
-        runtime=10,
+        mem_mb=growing(800),
+        runtime=growing(10),
     params:
         **code("report_html"),
         captions=CAPTIONS,

@@ -499,8 +499,14 @@ def gpus(section):
     return machine.accelerators(config[section]["device"], cluster=not workflow.local_exec)
 
 
-# --- memory -----------------------------------------------------------------------------------------------------------
-# By arithmetic from the numbers of tiles; before those are known, a dry run says <TBD>. Each further try asks for more.
+# --- memory and time --------------------------------------------------------------------------------------------------
+# Each further try of a job asks for half as much again (`retries`, as in profiles/slurm). Where memory comes from the
+# numbers of tiles, a dry run says <TBD> before those are known.
+
+
+def growing(first):
+    """A resource of which the first try of a job declares ``first`` (MB, minutes)."""
+    return lambda wildcards, attempt: memory.raised(first, attempt)
 
 
 def features_limit():
@@ -611,13 +617,32 @@ def plan_fetches():
 
 
 def take_place(wildcards, threads):
-    """Options of a fetch that waits for a place; which Snakemake it belongs to, where that can be seen (not on a node).
+    """Options of a fetch that waits for a place; which Snakemake it belongs to, and where the jobs run that it waits for.
 
     The first fetch of a run writes the plan. (Not ``onstart``: that of a module is not called.)
     """
     if workflow.is_main_process and not workflow.dryrun and getattr(workflow, "scheduler", None):
         plan_fetches()
-    return f"--places --caller {os.getpid()}" if workflow.local_exec else "--places"
+    elsewhere = "slurm" if getattr(workflow.executor_plugin, "name", "").startswith("slurm") else "elsewhere"
+    return f"--places --caller {os.getpid()} --jobs-run {'here' if workflow.local_exec else elsewhere}"
+
+
+# --- on a node of a cluster -------------------------------------------------------------------------------------------
+
+
+def share_the_node():
+    """On a node: run the jobs of a group side by side, by one Snakemake, on the cores that Slurm has given.
+
+    The Slurm plugin does not pass the groups on, and starts the jobs of a group one after another with a Snakemake each
+    (snakemake-executor-plugin-slurm, issue 469). All that one Slurm job was sent to do is one group.
+    """
+    given = os.environ.get("SLURM_CPUS_PER_TASK", "")
+    if workflow.remote_exec and given.isdigit():
+        workflow.global_resources["_cores"] = int(given)
+    if workflow.remote_exec and not workflow.local_exec:
+        for one in workflow.rules:
+            one.group = "node"
+        workflow.group_settings = dataclasses.replace(workflow.group_settings, group_components={"node": 10**6})
 
 
 # --- jobs of this machine ---------------------------------------------------------------------------------------------

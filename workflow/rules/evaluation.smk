@@ -14,8 +14,8 @@ rule lesions:
     log:
         f"{LOGS}/lesions/{{slide}}.log",
     resources:
-        mem_mb=1500,
-        runtime=15,
+        mem_mb=growing(1500),
+        runtime=growing(15),
     params:
         **code("lesions"),
         settings=settings("evaluation.froc_mpp"),
@@ -48,8 +48,8 @@ rule evaluate:
     benchmark:
         f"{TIMES}/evaluate/{{encoder}}/{{method}}.tsv"
     resources:
-        mem_mb=2000,
-        runtime=60,
+        mem_mb=growing(2000),
+        runtime=growing(60),
     params:
         **code("evaluate"),
         settings=settings("evaluation.bootstrap", "evaluation.confidence", "evaluation.froc_mode", "seed"),
@@ -85,8 +85,8 @@ rule score:
     log:
         f"{LOGS}/score.log",
     resources:
-        mem_mb=2000,
-        runtime=30,
+        mem_mb=growing(2000),
+        runtime=growing(30),
     params:
         **code("score"),
         settings=settings(
@@ -122,8 +122,8 @@ rule measure:
     log:
         f"{LOGS}/measure/{{encoder}}/{{method}}.log",
     resources:
-        mem_mb=1000,
-        runtime=15,
+        mem_mb=growing(1000),
+        runtime=growing(15),
     params:
         **code("measure"),
         settings=settings("evaluation.bootstrap", "evaluation.confidence", "seed"),
@@ -158,8 +158,8 @@ rule metrics_table:
     log:
         f"{LOGS}/metrics_table.log",
     resources:
-        mem_mb=800,
-        runtime=10,
+        mem_mb=growing(800),
+        runtime=growing(10),
     params:
         **code("metrics_table", titles),
         settings=settings("dataset", simulated=SIMULATED),
@@ -200,8 +200,8 @@ rule tests_table:
     benchmark:
         f"{TIMES}/tests_table.tsv"
     resources:
-        mem_mb=2000,
-        runtime=60,
+        mem_mb=growing(2000),
+        runtime=growing(60),
     params:
         **code("tests_table"),
         settings=settings(
@@ -252,8 +252,8 @@ rule repeats_table:
     log:
         f"{LOGS}/repeats_table.log",
     resources:
-        mem_mb=2000,
-        runtime=60,
+        mem_mb=growing(2000),
+        runtime=growing(60),
     params:
         **code("repeats_table", titles),
         settings=settings(
@@ -308,8 +308,8 @@ rule benchmark_table:
     log:
         f"{LOGS}/benchmark_table.log",
     resources:
-        mem_mb=800,
-        runtime=10,
+        mem_mb=growing(800),
+        runtime=growing(10),
     params:
         **code("benchmark_table", titles),
         **printed(NUMBERS),

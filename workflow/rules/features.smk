@@ -18,8 +18,8 @@ rule embed:
     priority: embed_priority
     threads: config["embedding"]["threads"]
     resources:
-        mem_mb=lambda wildcards, attempt: memory.raised(4000, attempt),
-        runtime=240,
+        mem_mb=growing(4000),
+        runtime=growing(240),
         gpu=gpus("embedding"),
     params:
         **code("embed", network),
@@ -59,8 +59,8 @@ rule index_features:
     log:
         f"{LOGS}/index_features/{{encoder}}.log",
     resources:
-        mem_mb=500,
-        runtime=60,
+        mem_mb=growing(500),
+        runtime=growing(60),
     params:
         **code("index_features"),
         encoder=lambda wildcards: ENCODERS[wildcards.encoder],

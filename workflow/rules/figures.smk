@@ -14,8 +14,8 @@ rule figure_curves:
     log:
         f"{LOGS}/figure_curves/{{encoder}}.log",
     resources:
-        mem_mb=800,
-        runtime=10,
+        mem_mb=growing(800),
+        runtime=growing(10),
     params:
         **drawing("figure_curves", entries=titles),
         methods=METHODS,
@@ -40,8 +40,8 @@ rule figure_reliability:
     log:
         f"{LOGS}/figure_reliability/{{encoder}}.log",
     resources:
-        mem_mb=800,
-        runtime=10,
+        mem_mb=growing(800),
+        runtime=growing(10),
     params:
         **drawing("figure_reliability", entries=titles),
         methods=METHODS,
@@ -69,8 +69,8 @@ rule figure_lesion_sizes:
     log:
         f"{LOGS}/figure_lesion_sizes/{{encoder}}.log",
     resources:
-        mem_mb=800,
-        runtime=10,
+        mem_mb=growing(800),
+        runtime=growing(10),
     params:
         **drawing("figure_lesion_sizes", entries=titles),
         methods=METHODS,
@@ -92,8 +92,8 @@ rule figure_auc_r:
     log:
         f"{LOGS}/figure_auc_r/{{encoder}}.log",
     resources:
-        mem_mb=800,
-        runtime=10,
+        mem_mb=growing(800),
+        runtime=growing(10),
     params:
         **drawing("figure_auc_r", entries=titles),
         **printed(published.with_r(NUMBERS)),
@@ -117,8 +117,8 @@ rule figure_ensemble:
     log:
         f"{LOGS}/figure_ensemble/{{encoder}}.log",
     resources:
-        mem_mb=800,
-        runtime=10,
+        mem_mb=growing(800),
+        runtime=growing(10),
     params:
         **drawing("figure_ensemble", entries=titles),
         methods=LEARNT,
@@ -140,8 +140,8 @@ rule figure_split_bias:
     log:
         f"{LOGS}/figure_split_bias/{{encoder}}.log",
     resources:
-        mem_mb=800,
-        runtime=10,
+        mem_mb=growing(800),
+        runtime=growing(10),
     params:
         **drawing("figure_split_bias"),
         **printed(published.of_paper(NUMBERS, "split_bias")),
@@ -163,8 +163,8 @@ rule figure_training:
     log:
         f"{LOGS}/figure_training/{{encoder}}.log",
     resources:
-        mem_mb=800,
-        runtime=10,
+        mem_mb=growing(800),
+        runtime=growing(10),
     params:
         **drawing("figure_training", entries=titles),
         methods=LEARNT,
@@ -192,10 +192,11 @@ if STREAMING:
         log:
             f"{LOGS}/figure_pixels/{{encoder}}/{{method}}/{{slide}}.log",
         retries: 2
-        threads: lambda wildcards: 0 if workflow.local_exec else 1
+        localrule: True
+        threads: 0  # it waits for the network
         resources:
-            mem_mb=800,
-            runtime=60,
+            mem_mb=growing(800),
+            runtime=growing(60),
             net=1,
         params:
             **code("figure_pixels", titles),
@@ -245,8 +246,8 @@ rule figure_heatmap:
     log:
         f"{LOGS}/figure_heatmap/{{encoder}}/{{method}}/{{slide}}.log",
     resources:
-        mem_mb=1500,
-        runtime=10,
+        mem_mb=growing(1500),
+        runtime=growing(10),
     params:
         **drawing("figure_heatmap", "localisation.score", entries=titles),
         detail=lambda wildcards, input: passing("--image", [input.image] if input.image else []),
@@ -286,8 +287,8 @@ rule figure_gallery:
     log:
         f"{LOGS}/figure_gallery/{{encoder}}/{{method}}/{{slide}}.log",
     resources:
-        mem_mb=1500,
-        runtime=10,
+        mem_mb=growing(1500),
+        runtime=growing(10),
     params:
         **drawing("figure_gallery", "figures.gallery", entries=titles),
         mpp=lambda wildcards: SLIDES[wildcards.slide].mpp,
@@ -319,8 +320,8 @@ rule figure_matrix:
     log:
         f"{LOGS}/figure_matrix.log",
     resources:
-        mem_mb=800,
-        runtime=10,
+        mem_mb=growing(800),
+        runtime=growing(10),
     params:
         **drawing(
             "figure_matrix",
@@ -357,8 +358,8 @@ rule figure_tissue:
     log:
         f"{LOGS}/figure_tissue.log",
     resources:
-        mem_mb=2000,
-        runtime=20,
+        mem_mb=growing(2000),
+        runtime=growing(20),
     params:
         **drawing("figure_tissue"),
     shell:
@@ -382,8 +383,8 @@ rule export:
     log:
         f"{LOGS}/export/{{encoder}}/{{method}}/{{slide}}.log",
     resources:
-        mem_mb=1000,
-        runtime=10,
+        mem_mb=growing(1000),
+        runtime=growing(10),
     params:
         **code("export"),
     shell:

@@ -12,9 +12,10 @@ rule splits:
         f"{RESULTS}/splits.json",
     log:
         f"{LOGS}/splits.log",
+    localrule: True
     resources:
-        mem_mb=500,
-        runtime=5,
+        mem_mb=growing(500),
+        runtime=growing(5),
     params:
         **code("splits"),
         settings=settings("cv.*", "seed"),
@@ -45,7 +46,7 @@ rule train:
     threads: config["training"]["threads"]
     resources:
         mem_mb=training_memory,
-        runtime=240,
+        runtime=growing(240),
         gpu=gpus("training"),
         training=1,
     params:
@@ -95,7 +96,7 @@ rule localise:
         f"{TIMES}/localise/{{encoder}}/{{method}}.tsv"
     resources:
         mem_mb=localise_memory,
-        runtime=60,
+        runtime=growing(60),
     params:
         **code("localise", estimator),
         settings=settings("localisation.*"),
@@ -130,7 +131,7 @@ rule split_bias:
         f"{TIMES}/split_bias/{{encoder}}.tsv"
     resources:
         mem_mb=split_bias_memory,
-        runtime=60,
+        runtime=growing(60),
     params:
         **code("split_bias"),
         settings=settings("dataset", sample={"seed": config["seed"]}, split_bias={"seed": config["seed"]}),
@@ -156,8 +157,8 @@ rule ensemble_size:
     log:
         f"{LOGS}/ensemble_size/{{encoder}}/{{method}}.log",
     resources:
-        mem_mb=500,
-        runtime=10,
+        mem_mb=growing(500),
+        runtime=growing(10),
     params:
         **code("ensemble_size"),
         settings=settings("evaluation.confidence", "seed"),

@@ -25,8 +25,8 @@ if BUNDLE:
         log:
             f"{LOGS}/predict_slides/{BUNDLE.name}.log",
         resources:
-            mem_mb=lambda wildcards, attempt: memory.raised(4000, attempt),
-            runtime=120,
+            mem_mb=growing(4000),
+            runtime=growing(120),
         params:
             **code("predict", lambda wildcards: estimator_of(METHODS[0])),
             bundle=untracked(BUNDLE.path),
@@ -68,8 +68,8 @@ if BUNDLE:
         log:
             f"{LOGS}/predict_pictures/{BUNDLE.name}/{{slide}}.log",
         resources:
-            mem_mb=1500,
-            runtime=10,
+            mem_mb=growing(1500),
+            runtime=growing(10),
         params:
             **code("predict_pictures", titles),
             bundle=untracked(BUNDLE.path),

@@ -23,8 +23,8 @@ if READY:
         log:
             f"{LOGS}/ready_features.log",
         resources:
-            mem_mb=4000,
-            runtime=120,
+            mem_mb=growing(4000),
+            runtime=growing(120),
         params:
             **code("ready_features"),
             settings=settings(
@@ -63,8 +63,8 @@ rule export_features:
     wildcard_constraints:
         layout="clam|trident|stamp",
     resources:
-        mem_mb=2000,
-        runtime=120,
+        mem_mb=growing(2000),
+        runtime=growing(120),
     params:
         **code("export_features"),
         tiles=lambda wildcards, input: os.path.dirname(input.tiles[0]),

@@ -12,9 +12,10 @@ rule slides_table:
         f"{RESULTS}/slides.csv",
     log:
         f"{LOGS}/slides_table.log",
+    localrule: True
     resources:
-        mem_mb=200,
-        runtime=5,
+        mem_mb=growing(200),
+        runtime=growing(5),
     params:
         **code("slides_table"),
         settings=settings(
@@ -47,8 +48,8 @@ if VERIFIED:
             f"{LOGS}/verify_slide/{{slide}}.log",
         priority: 1  # before anything is computed from the slide
         resources:
-            mem_mb=200,
-            runtime=60,
+            mem_mb=growing(200),
+            runtime=growing(60),
         params:
             **program("verify_slide"),
             md5=lambda wildcards: SLIDES[wildcards.slide].md5,
@@ -74,8 +75,8 @@ if SIMULATED:
         benchmark:
             f"{TIMES}/simulate/{{slide}}.tsv"
         resources:
-            mem_mb=1200,
-            runtime=10,
+            mem_mb=growing(1200),
+            runtime=growing(10),
         params:
             **code("simulate"),
             settings=settings("simulation.*", "seed"),
@@ -105,9 +106,10 @@ if SOURCE == "camelyon16":
         wildcard_constraints:
             file=r"checksums\.md5|reference\.csv",
         retries: 2  # what a new job can mend: the program was killed
+        localrule: True
         resources:
-            mem_mb=200,
-            runtime=30,
+            mem_mb=growing(200),
+            runtime=growing(30),
             net=1,
         params:
             **program("fetch"),
@@ -130,9 +132,10 @@ if SOURCE == "camelyon16":
             f"{RESULTS}/source/reference.checked",
         log:
             f"{LOGS}/camelyon16_table.log",
+        localrule: True
         resources:
-            mem_mb=200,
-            runtime=5,
+            mem_mb=growing(200),
+            runtime=growing(5),
         params:
             **code("camelyon16_table"),
         shell:
@@ -157,10 +160,11 @@ if SOURCE == "camelyon16":
             f"{TIMES}/fetch_slide/{{slide}}.tsv"
         priority: lambda wildcards: FETCH_PRIORITY.get(wildcards.slide, 0)
         retries: 2  # what a new job can mend: the program was killed
-        threads: lambda wildcards: 0 if workflow.local_exec else 1  # it waits: for the network, for a place
+        localrule: True
+        threads: 0  # it waits: for the network, for a place
         resources:
-            mem_mb=300,
-            runtime=240,
+            mem_mb=growing(300),
+            runtime=growing(240),
             net=1,
         params:
             **program("fetch"),
@@ -191,9 +195,10 @@ if SOURCE == "camelyon16":
         log:
             f"{LOGS}/fetch_annotation/{{slide}}.log",
         retries: 2  # what a new job can mend: the program was killed
+        localrule: True
         resources:
-            mem_mb=300,
-            runtime=30,
+            mem_mb=growing(300),
+            runtime=growing(30),
             net=1,
         params:
             **program("fetch"),

@@ -12,8 +12,8 @@ rule tiles:
     log:
         f"{LOGS}/tiles/{{slide}}.log",
     resources:
-        mem_mb=800,
-        runtime=10,
+        mem_mb=growing(800),
+        runtime=growing(10),
     params:
         **code("tiles"),
         settings=settings("tiles.*"),
@@ -36,9 +36,10 @@ rule tile_summary:
         f"{RESULTS}/tiles/summary.csv",
     log:
         f"{LOGS}/tile_summary.log",
+    localrule: True
     resources:
-        mem_mb=800,
-        runtime=10,
+        mem_mb=growing(800),
+        runtime=growing(10),
     params:
         **code("tile_summary"),
         settings=settings("sample.*"),

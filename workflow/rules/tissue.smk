@@ -15,8 +15,8 @@ rule tissue:
     benchmark:
         f"{TIMES}/tissue/{{slide}}.tsv"
     resources:
-        mem_mb=1500,
-        runtime=20,
+        mem_mb=growing(1500),
+        runtime=growing(20),
     params:
         **code("tissue"),
         settings=settings("tissue.*"),

@@ -47,6 +47,7 @@ def main(argv: list[str] | None = None) -> None:
     run_ = parser.add_argument_group("as one of many fetches of a run")
     run_.add_argument("--places", action="store_true", help="wait for a place, by the plan beside --output")
     run_.add_argument("--caller", type=int, help="process id of the Snakemake that waits for this fetch")
+    run_.add_argument("--jobs-run", choices=["here", "slurm", "elsewhere"], default="here", help="where its jobs run")
     args = parser.parse_args(argv)
 
     output, urls, keys = Path(args.output), args.url, args.key
@@ -65,7 +66,7 @@ def main(argv: list[str] | None = None) -> None:
             plan = places.read_plan(output.parent)
             share = SHARE if args.levels_for else 1.0
             room.once_a_run(plan, output.parent, lambda slides: sizes(args.base, slides, args.settings, share))
-            idle = [caller.Idle(args.caller)] if args.caller else []
+            idle = caller.idle(args.caller, args.jobs_run) if args.caller else []
             stack.enter_context(places.place(args.slide, output.parent, *idle))
         record = bring(urls, output, md5, args)
         if args.record:

@@ -281,6 +281,24 @@ def test_idle_means_that_for_a_while_nothing_but_waiting_fetches_has_run(monkeyp
         assert idle(["a", "b"]) is expected, now
 
 
+def test_jobs_in_slurms_queue_run_too(monkeypatch, tmp_path):
+    program = tmp_path / "squeue"
+    monkeypatch.setattr(caller, "busy", lambda pid: 2)
+    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+    for script, expected in (("echo 17; echo 18_4", 4), ("true", 2), ("exit 1", None), ("", None)):
+        program.unlink(missing_ok=True)
+        if script:
+            program.write_text(f"#!/bin/sh\n{script}\n")
+            program.chmod(0o755)
+        else:
+            monkeypatch.setenv("PATH", str(tmp_path))
+        count = caller.busy_or_queued(1)
+        assert count > 10**6 if expected is None else count == expected, script
+    (slurm,), (here,) = caller.idle(1, "slurm"), caller.idle(1, "here")
+    assert slurm.count is caller.busy_or_queued and slurm.quiet_s > 3 * 180 and here.quiet_s == caller.QUIET_S
+    assert not caller.idle(1, "elsewhere")
+
+
 def test_a_process_and_its_programs_are_seen():
     import os
     import subprocess

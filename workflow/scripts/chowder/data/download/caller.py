@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -15,6 +17,8 @@ from chowder.files import UserError, write_text
 
 QUIET_S = 120.0  # Snakemake starts the next job seconds after one has ended; so long without any means that none comes
 LOOK_S = 5.0  # between two looks at the processes
+SLURM_QUIET_S = 600.0  # the same where jobs run in Slurm: Snakemake asks for their states every three minutes at least
+SLURM_LOOK_S = 30.0
 
 
 def alive(pid: int) -> bool:
@@ -90,18 +94,49 @@ def busy(pid: int) -> int:
     return len(running - parents)
 
 
-class Idle:
-    """Whether nothing but waiting fetches has run below the process ``pid`` for :data:`QUIET_S` seconds."""
+def busy_or_queued(pid: int) -> int:
+    """Return :func:`busy`, and all jobs that this user has in Slurm's queue; very many when Slurm does not answer."""
+    ask = ["squeue", "--noheader", "--format=%i", "--user", str(os.getuid())]
+    try:
+        queue = subprocess.run(ask, capture_output=True, text=True, timeout=60)
+    except (OSError, subprocess.TimeoutExpired):
+        return sys.maxsize
+    return busy(pid) + len(queue.stdout.split()) if queue.returncode == 0 else sys.maxsize
 
-    def __init__(self, pid: int, clock: Callable[[], float] = time.monotonic, count: Callable[[int], int] = busy):
+
+class Idle:
+    """Whether nothing but waiting fetches has run below the process ``pid`` for ``quiet_s`` seconds (:data:`QUIET_S`).
+
+    ``count`` says how much runs, and is asked every ``look_s`` seconds (:data:`LOOK_S`).
+    """
+
+    def __init__(
+        self,
+        pid: int,
+        clock: Callable[[], float] = time.monotonic,
+        count: Callable[[int], int] = busy,
+        quiet_s: float | None = None,
+        look_s: float | None = None,
+    ):
         self.pid, self.clock, self.count = pid, clock, count
+        self.quiet_s, self.look_s = quiet_s or QUIET_S, look_s or LOOK_S
         self.since = self.counted = clock()
 
     def __call__(self, waiting: Sequence[str]) -> bool:
         """Return whether it is so; ``waiting``: the slides whose fetches wait, one process each."""
         now = self.clock()
-        if now - self.since >= QUIET_S or now - self.counted >= LOOK_S:
+        if now - self.since >= self.quiet_s or now - self.counted >= self.look_s:
             self.counted = now
             if self.count(self.pid) > len(waiting):
                 self.since = now
-        return now - self.since >= QUIET_S
+        return now - self.since >= self.quiet_s
+
+
+def idle(pid: int, where: str) -> list[Idle]:
+    """Return what says that no job of the Snakemake ``pid`` runs, in a list that is empty if that can't be seen.
+
+    ``where`` the jobs run: ``here``, ``slurm`` or ``elsewhere``.
+    """
+    if where == "slurm":
+        return [Idle(pid, count=busy_or_queued, quiet_s=SLURM_QUIET_S, look_s=SLURM_LOOK_S)]
+    return [Idle(pid)] if where == "here" else []
