@@ -50,7 +50,7 @@ def test_what_cannot_be_reproduced_is_refused_before_the_first_job(fresh, place)
     (place / "bit.zip").write_bytes(content.replace(b"read me", b"read ME"))
     for model, slides, words in (
         ("bit.zip", "slides", "bit.zip: README.txt cannot be read"),
-        ("other.zip", "slides", "torchvision has no IMAGENET1K_V9"),
+        ("other.zip", "slides", "other.zip: config: embedding.weights.resnet50: torchvision has no IMAGENET1K_V9"),
         ("b.zip", "coarse", "1 of 3 slides cannot be used: slide three: its finest level that serves has 0.9 um/px"),
     ):
         result = asked(fresh, place / model, place / slides, check=False)

@@ -65,12 +65,12 @@ def near(path):
     return os.path.relpath(path) if Path(path).is_relative_to(Path.cwd()) else str(path)
 
 
-def checked(function, *args, **kwargs):
+def checked(function, *args, where="", **kwargs):
     """Call ``function``; a mistake of the user becomes Snakemake's own error, one line, before any job starts."""
     try:
         return function(*args, **kwargs)
     except UserError as error:
-        raise WorkflowError(str(error)) from None
+        raise WorkflowError(f"{where}{error}") from None
 
 
 checked(config_check.check, config, WORKFLOW / "schemas" / "config.schema.yaml")
@@ -256,8 +256,8 @@ def shards_of_encoders():
 
 ENCODERS = {re.sub(r"[:/]", "-", name): name for name in ([READY_NAME] if READY else config["encoders"])}
 if not READY:
-    checked(preflight.encoders, config["encoders"], config["embedding"]["weights"])
-    checked(preflight.models, config["encoders"], config["embedding"]["weights"])
+    for look in (preflight.encoders, preflight.models):
+        checked(look, config["encoders"], config["embedding"]["weights"], where=f"{BUNDLE.path}: " if BUNDLE else "")
 METHODS = list(config["methods"])
 for name in METHODS:
     checked(methods.parse, name)
@@ -321,32 +321,6 @@ def bundles_of_all():
             "not known: make bundles from slides"
         )
     return expand(f"{RESULTS}/bundles/{{encoder}}/{{method}}.zip", encoder=ENCODERS, method=METHODS)
-
-
-def predicted():
-    """What predict makes of every slide."""
-    if not BUNDLE:
-        raise WorkflowError(
-            "config: predict.model and predict.slides are not both set: give a bundle and slides, as in "
-            "--config 'predict={model: chowder_r5.zip, slides: /data/slides}'"
-        )
-    pictures = ("heatmap.png", "tiles.png", "tiles.geojson")
-    return [f"{PREDICTED}/predictions.csv", *(f"{PREDICTED}/{slide}/{name}" for slide in SLIDES for name in pictures)]
-
-
-def check_slides():
-    """Refuse slides that cannot give the bundle's tiles, before the first job."""
-    wrong = predicting.unreadable(SLIDES.values(), BUNDLE)
-    if wrong:
-        raise UserError(
-            f"{config['predict']['slides']}: {len(wrong)} of {len(SLIDES)} slides cannot be used: {'; '.join(wrong[:5])}"
-        )
-
-
-if BUNDLE:
-    PREDICTED = f"{RESULTS}/{BUNDLE.name}"
-    if workflow.is_main_process:
-        checked(check_slides)
 
 
 # --- numbers of others ------------------------------------------------------------------------------------------------
@@ -550,6 +524,37 @@ def localise_memory(wildcards, input, attempt):
 # Jobs of this machine together take no more than it has, unless --resources mem_mb says otherwise.
 if workflow.local_exec and "mem_mb" not in workflow.global_resources:
     workflow.register_resource("mem_mb", machine.memory_mb())
+
+
+# --- predictions by a bundle -------------------------------------------------------------------------------------------
+
+
+def predicted():
+    """What predict makes of every slide."""
+    if not BUNDLE:
+        raise WorkflowError(
+            "config: predict.model and predict.slides are not both set: give a bundle and slides, as in "
+            "--config 'predict={model: chowder_r5.zip, slides: /data/slides}'"
+        )
+    pictures = ("heatmap.png", "tiles.png", "tiles.geojson")
+    return [f"{PREDICTED}/predictions.csv", *(f"{PREDICTED}/{slide}/{name}" for slide in SLIDES for name in pictures)]
+
+
+def check_prediction():
+    """Refuse a place that is a training run's, a machine that cannot embed, and slides that cannot give the tiles."""
+    predicting.placed(RESULTS)
+    predicting.computable(BUNDLE, gpus("embedding"))
+    wrong = predicting.unreadable(SLIDES.values(), BUNDLE)
+    if wrong:
+        raise UserError(
+            f"{config['predict']['slides']}: {len(wrong)} of {len(SLIDES)} slides cannot be used: {'; '.join(wrong[:5])}"
+        )
+
+
+if BUNDLE:
+    PREDICTED = f"{RESULTS}/{BUNDLE.name}"
+    if workflow.is_main_process:
+        checked(check_prediction)
 
 
 # --- downloads --------------------------------------------------------------------------------------------------------

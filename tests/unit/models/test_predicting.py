@@ -143,6 +143,18 @@ def test_settings_that_the_config_could_not_have_are_refused(tmp_path, section, 
         predicting.settings_fit(found, SCHEMA, model)
 
 
+def test_a_run_of_training_is_not_written_into_and_fp16_needs_a_gpu(tmp_path):
+    predicting.placed(tmp_path)
+    (tmp_path / "slides.csv").touch()
+    with pytest.raises(UserError, match=r"predict\.name: .* holds a run of training"):
+        predicting.placed(tmp_path)
+    predicting.computable(opened(tmp_path), 0)
+    half = opened(tmp_path, encoder=manifest()["encoder"] | {"precision": "fp16"})
+    predicting.computable(half, 1)
+    with pytest.raises(UserError, match="made in fp16, which needs a GPU"):
+        predicting.computable(half, 0)
+
+
 def test_slides_that_cannot_give_the_tiles_are_named(tmp_path):
     picture = tissue_like(512, 512)
     for name, mpp in (("fine", 0.25), ("edge", 0.509), ("coarse", 0.52), ("unknown", None)):

@@ -54,6 +54,18 @@ def settings_fit(config: dict[str, Any], schema: str | os.PathLike, bundle: Bund
         raise UserError(f"{bundle.path}: its settings are not those of this workflow ({error}): refused") from None
 
 
+def placed(folder: str | os.PathLike) -> None:
+    """Raise :class:`UserError` where ``folder``, for predictions, holds a run of training, which it would replace."""
+    if os.path.exists(os.path.join(folder, "slides.csv")):
+        raise UserError(f"config: predict.name: {folder} holds a run of training: use another name")
+
+
+def computable(bundle: Bundle, gpus: int) -> None:
+    """Raise :class:`UserError` where the bundle's features can't be made with so many ``gpus``."""
+    if bundle.manifest["encoder"]["precision"] == "fp16" and not gpus:
+        raise UserError(f"{bundle.path}: its features were made in fp16, which needs a GPU: run it where there is one")
+
+
 def unreadable(slides: Iterable[Slide], bundle: Bundle) -> list[str]:
     """Say which slides cannot give the bundle's tiles, and why: not open, um/px unknown, too coarse.
 
