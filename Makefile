@@ -15,8 +15,9 @@ $(READY): $(LOCK) envs/make_environment.sh
 
 demo: env
 	PATH="$(CURDIR)/.venv/bin:$$PATH" snakemake --cores $(CORES)
-	@echo "table:  results/demo/benchmark.html (also .csv .md .tex)"
-	@echo "report: results/demo/report.html"
+	@echo "open first: results/demo/index.html"
+	@echo "table:      results/demo/benchmark.html (also .csv .md .tex)"
+	@echo "provenance: results/demo/report.html"
 
 # The demo's table with the aggregators of today beside the paper's.
 demo-modern: env

@@ -36,7 +36,7 @@ def plus(*parts: Jobs, **more: int) -> Jobs:
 
 
 # What follows from a stage on, from the end of the chain to its beginning.
-REPORT = plus(report_html=1)
+REPORT = plus(report_html=1, overview=1)
 TABLE = plus(REPORT, benchmark_table=1)
 TESTED = plus(TABLE, tests_table=1, figure_matrix=1)
 MEASURED = plus(TESTED, measure=3, metrics_table=1, figure_reliability=1, figure_lesion_sizes=1)

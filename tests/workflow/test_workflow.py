@@ -99,6 +99,7 @@ def test_the_tiny_run_makes_every_target(tiny):
         "figures/curves_efficientnet_lite0.svg",
         "figures/curves_efficientnet_lite0.csv",
         "figures/heatmap_efficientnet_lite0_chowder_r1_test_001.png",
+        "index.html",
         "report.html",
         "config.yaml",
     ):
@@ -133,6 +134,8 @@ def test_rules_pass_options_that_their_programs_have(fresh):
                 text = (fresh / f"workflow/scripts/{used[1]}.py").read_text()
                 if "chowder.evaluation.command" in text:  # a command of the package, with its options
                     text = (fresh / "workflow/scripts/chowder/evaluation/command.py").read_text()
+                if "gather.options(" in text:
+                    text += (fresh / "workflow/scripts/chowder/report/table/gather.py").read_text()
                 known = set(re.findall(r"\"(--[a-z0-9-]+)\"", text)) | {"--csv", "--markdown", "--latex", "--html"}
                 known |= {"--settings", "--output-stem"} if "**drawing(" in rule else set()
                 passed = re.findall(r"\" (--[a-z0-9-]+)", shell)
@@ -183,6 +186,18 @@ def test_the_report_holds_table_and_figures_with_captions(tiny):
     for words in ("1 Table", "2 Curves", "3 Heat maps", "4 Tiles", "5 Tissue", "test_001"):
         assert words in text
     assert len(text) > 500_000, "figures are inside"
+
+
+def test_the_page_to_open_first_holds_every_test_slide_and_every_figure(tiny):
+    text = (tiny / "results/tiny/index.html").read_text()
+    assert re.findall(r'<li class="card[^"]*" id="slide-(test_\d+)"', text)
+    rows = list(csv.DictReader((tiny / "results/tiny/slides.csv").open()))
+    assert set(re.findall(r'id="slide-([^"]+)"', text)) == {row["slide"] for row in rows if row["split"] == "test"}
+    assert set(re.findall(r'id="tissue-([^"]+)"', text)) == {row["slide"] for row in rows}
+    drawn = {path.stem for path in (tiny / "results/tiny/figures").glob("*.png")} - {"tissue"}
+    assert set(re.findall(r'id="figure-([^"]+)"', text)) == drawn
+    assert "SIMULATED" in text and "processor hours" in text
+    assert len(text) < 30e6
 
 
 def test_a_second_run_has_nothing_to_do(tiny):

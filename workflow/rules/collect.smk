@@ -44,10 +44,83 @@ rule bundles:
 
 
 rule report:
-    """One HTML file with the table, the figures, their captions and how they were made."""
+    """The page to open first, and Snakemake's report of how every file was made."""
     input:
         VERIFIED,
+        f"{RESULTS}/index.html",
         f"{RESULTS}/report.html",
+
+
+rule overview:
+    """The page to open first: answer, table, curves, warnings, heat maps of all test slides, figures, time, versions."""
+    input:
+        slides=f"{RESULTS}/slides.csv",
+        summary=f"{RESULTS}/tiles/summary.csv",
+        tests=f"{RESULTS}/tests.csv",
+        auc=expand(f"{RESULTS}/metrics/{{encoder}}/{{method}}/auc.json", encoder=ENCODERS, method=METHODS),
+        froc=expand(f"{RESULTS}/metrics/{{encoder}}/{{method}}/froc.json", encoder=ENCODERS, method=METHODS),
+        timing=expand(f"{RESULTS}/models/{{encoder}}/{{method}}/timing.json", encoder=ENCODERS, method=METHODS),
+        linked=[f"{RESULTS}/benchmark.html", f"{RESULTS}/metrics.html", *REPEATED],
+        figures=FIGURES,
+        previews=expand(f"{RESULTS}/previews/{{slide}}.jpg", slide=SLIDES),
+        masks=expand(f"{RESULTS}/tissue/{{slide}}.png", slide=SLIDES),
+        records=expand(f"{RESULTS}/tissue/{{slide}}.json", slide=SLIDES),
+        tiles=expand(f"{RESULTS}/tiles/{{slide}}.parquet", slide=MAPPED),
+        annotations=list(OUTLINED.values()),
+        lesions=expand(
+            f"{RESULTS}/metrics/{{encoder}}/{{method}}/lesions.csv",
+            encoder=ENCODERS if MAPPED else [],
+            method=config["figures"]["method"],
+        ),
+        predictions=expand(
+            f"{RESULTS}/predictions/{{encoder}}/{{method}}/competition.csv",
+            encoder=ENCODERS if MAPPED else [],
+            method=config["figures"]["method"],
+        ),
+        scores=expand(
+            f"{RESULTS}/tile_scores/{{encoder}}/{{method}}/{{slide}}.parquet",
+            encoder=ENCODERS,
+            method=config["figures"]["method"],
+            slide=MAPPED,
+        ),
+    output:
+        f"{RESULTS}/index.html",
+    log:
+        f"{LOGS}/overview.log",
+    resources:
+        mem_mb=growing(1000),
+        runtime=growing(20),
+    params:
+        **code("overview", titles),
+        **printed(NUMBERS),
+        settings=table_settings(),
+        entries=[f"{encoder}:{method}" for encoder in ENCODERS for method in METHODS],
+        maps=[f"{encoder}:{config['figures']['method']}" for encoder in ENCODERS if MAPPED],
+        captions_hash=CAPTIONS,
+        captions=untracked(near(WORKFLOW / "report")),
+        outlines=untracked([f"{slide}={path}" for slide, path in OUTLINED.items()]),
+        pictures=untracked(json.dumps(PICTURES)),
+        config=untracked(json.dumps(CONFIG)),
+        results=lambda wildcards, output: os.path.dirname(output[0]),
+    shell:
+        "python {params.program:q}"
+        " --entries {params.entries:q}"
+        " --auc {input.auc:q}"
+        " --froc {input.froc:q}"
+        " --timing {input.timing:q}"
+        " --slides {input.slides:q}"
+        " --summary {input.summary:q}"
+        " --tests {input.tests:q}"
+        " --published {params.published:q}"
+        " --settings {params.settings:q}"
+        " --results {params.results:q}"
+        " --maps {params.maps:q}"
+        " --annotations {params.outlines:q}"
+        " --figures {params.pictures:q}"
+        " --captions {params.captions:q}"
+        " --config {params.config:q}"
+        " --output {output:q}"
+        " > {log:q} 2>&1"
 
 
 rule report_html:

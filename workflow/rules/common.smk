@@ -355,26 +355,48 @@ def drawing(name, *keys, entries=lambda wildcards: ()):
     }
 
 
+def picture(kind, **wildcards):
+    """A figure of the run: its kind (which is also the name of its caption), file name and wildcards."""
+    return {"kind": kind, "stem": "_".join([kind, *wildcards.values()]), "wildcards": wildcards}
+
+
 EMBED_TIMES = [f"{TIMES}/embed/{name}/{shard}.tsv" for name in SHARDS for shard in SHARDS[name] if not READY]
-FIGURES = [f"{RESULTS}/figures/matrix.png", f"{RESULTS}/figures/tissue.png"]
+PICTURES = [picture("matrix"), picture("tissue")]
 for name in ENCODERS:
-    FIGURES += [f"{RESULTS}/figures/auc_r_{name}.png"]
+    PICTURES += [picture("auc_r", encoder=name)]
     if LEARNT:
-        FIGURES += [f"{RESULTS}/figures/training_{name}.png"]
+        PICTURES += [picture("training", encoder=name)]
     if TEST:
-        FIGURES += [f"{RESULTS}/figures/{kind}_{name}.png" for kind in ("curves", "reliability", "split_bias")]
-        FIGURES += [f"{RESULTS}/figures/lesion_sizes_{name}.png"] if FROC_SLIDES else []
-        FIGURES += [f"{RESULTS}/figures/ensemble_{name}.png"] if LEARNT else []
-        FIGURES += [
-            f"{RESULTS}/figures/{kind}_{name}_{config['figures']['method']}_{slide}.png"
+        PICTURES += [picture(kind, encoder=name) for kind in ("curves", "reliability", "split_bias")]
+        PICTURES += [picture("lesion_sizes", encoder=name)] if FROC_SLIDES else []
+        PICTURES += [picture("ensemble", encoder=name)] if LEARNT else []
+        PICTURES += [
+            picture(kind, encoder=name, method=config["figures"]["method"], slide=slide)
             for kind in (("heatmap", "gallery") if PIXELS else ("heatmap",))
             for slide in DRAWN
         ]
+FIGURES = [f"{RESULTS}/figures/{one['stem']}.png" for one in PICTURES]
+# Test slides of which the overview shows a small heat map.
+MAPPED = TEST if not (READY and config["features"]["without_places"]) else []
+OUTLINED = {slide: path for slide in MAPPED for path in annotation(slide)}
 REPEATED = [f"{RESULTS}/repeats.html"] if REPEATS > 1 else []
 CAPTIONS = fingerprint.of_texts(sorted((WORKFLOW / "report").glob("*.rst")))
 
 
 # --- models and features ----------------------------------------------------------------------------------------------
+
+
+def table_settings():
+    """What the benchmark table says of the run."""
+    return settings(
+        "dataset",
+        "evaluation.froc_mode",
+        "localisation.score",
+        "training.leave_out_undertrained",
+        "training.repeats",
+        simulated=SIMULATED,
+        **({"labels": os.path.basename(LABELS[0]), "relabelled": RELABELLED} if LABELS else {}),
+    )
 
 
 def estimator_of(method):

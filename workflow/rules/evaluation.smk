@@ -313,15 +313,7 @@ rule benchmark_table:
     params:
         **code("benchmark_table", titles),
         **printed(NUMBERS),
-        settings=settings(
-            "dataset",
-            "evaluation.froc_mode",
-            "localisation.score",
-            "training.leave_out_undertrained",
-            "training.repeats",
-            simulated=SIMULATED,
-            **({"labels": os.path.basename(LABELS[0]), "relabelled": RELABELLED} if LABELS else {}),
-        ),
+        settings=table_settings(),
         entries=[f"{encoder}:{method}" for encoder in ENCODERS for method in METHODS],
     shell:
         "python {params.program:q}"

@@ -3,53 +3,20 @@
 from __future__ import annotations
 
 import argparse
-import json
 from pathlib import Path
 
-import pandas as pd
-
-from chowder import files
 from chowder.files import run, write_text
-from chowder.report import published
-from chowder.report.table import entry, html, latex, markdown, rows, significance
+from chowder.report.table import gather, html, latex, markdown, rows
 
 
 def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--entries", nargs="*", default=[], help="encoder:method, one a row; else the folders of --auc")
-    parser.add_argument(
-        "--auc", type=Path, nargs="+", required=True, help="metrics/<encoder>/<method>/auc.json, one a row"
-    )
-    parser.add_argument("--froc", type=Path, nargs="*", default=[], help="their froc.json, in the same order")
-    parser.add_argument("--timing", type=Path, nargs="*", default=[], help='their {"train_seconds": ...}, same order')
-    parser.add_argument("--tests", type=Path, help="tests.csv: what the mark ≈ rests on; without it there is none")
-    parser.add_argument("--published", type=Path, help="published.csv: numbers of others; without it there are none")
-    parser.add_argument("--slides", type=Path, help="slides table, for the counts")
-    parser.add_argument("--summary", type=Path, help="tiles/summary.csv, for the counts")
-    parser.add_argument(
-        "--settings", type=json.loads, default={}, help="JSON: dataset, simulated, froc_mode, confidence"
-    )
+    gather.options(parser)
     for name in ("csv", "markdown", "latex", "html"):
         parser.add_argument(f"--{name}", type=Path, help=f"write the table here as {name}")
     args = parser.parse_args(argv)
 
-    names = args.entries or [":".join(path.parts[-3:-1]) for path in args.auc]
-    entries = []
-    for name, auc, froc, timing in zip(
-        files.matched(names, len(args.auc), "--entries"),
-        args.auc,
-        files.matched(args.froc, len(args.auc), "--froc"),
-        files.matched(args.timing, len(args.auc), "--timing"),
-        strict=True,
-    ):
-        # The encoder's own name may hold a colon (timm:...), a method's never does.
-        encoder, _, method = name.rpartition(":")
-        entries.append(entry.method_entry(auc, froc, timing, encoder=encoder, method=method, settings=args.settings))
-    slides = pd.read_csv(args.slides, dtype={"slide": str}) if args.slides else None
-    summary = pd.read_csv(args.summary, dtype={"slide": str}) if args.summary else None
-    numbers = published.read(args.published) if args.published else []
-    tests = significance.read_tests(args.tests)
-    bench = rows.build(entries, slides, summary, args.settings, tests, numbers=numbers)
+    bench = gather.benchmark(args)
     for path, render in (
         (args.csv, rows.to_csv),
         (args.markdown, markdown.to_markdown),

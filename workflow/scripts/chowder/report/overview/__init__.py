@@ -1,0 +1,1 @@
+"""The page to open first: results/<dataset>/index.html."""
