@@ -196,6 +196,9 @@ def test_split_bias_csv_is_what_is_drawn():
     assert np.array_equal(drawn, data.loc[data["source"] == "ours", "auc"])
     theirs = data[data["source"] == "paper"].set_index("split")["auc"]
     assert theirs.to_dict() == {"competition": 0.75, "random": 0.55}
+    assert "paper, Camelyon-16, as remembered" in texts(figure)
+    figure, data = experiments.split_bias(bias())
+    assert set(data["source"]) == {"ours"} and not any("paper" in text for text in texts(figure))
 
 
 def losses(name, members=4):

@@ -75,7 +75,9 @@ def test_every_number_of_the_file_has_a_source_and_names_that_are_used_here():
 
 def test_others_are_said_where_method_and_encoder_fit_a_row():
     rows = [("uni", "abmil"), ("uni", "chowder_r5"), ("resnet18", "dsmil_s1"), ("uni", "transmil"), ("x", "dsmil")]
-    lines = published.by_others(NUMBERS, rows)
+    found = published.by_others(NUMBERS, rows)
+    lines = list(found)
+    assert list(found.values()) == [[rows[0]], [rows[0]], [rows[2], rows[4]]]
     assert [line.partition(": ")[2].split(", camelyon16")[0] for line in lines] == [
         "ABMIL, encoder uni", "ABMIL, encoder not recorded here", "DSMIL, encoder not recorded here",
     ]  # fmt: skip
@@ -85,7 +87,7 @@ def test_others_are_said_where_method_and_encoder_fit_a_row():
     assert "(confirmed; bioptimus/releases, models/h-optimus/v0/README.md; mean of 50 trainings, sd 0.008;" in lines[0]
     assert "balanced accuracy, test: 0.833 (confirmed; kaiko-ai/eva" in lines[0] and "0.989" not in "".join(lines)
     assert "FROC, test: 0.406 (remembered; DSMIL (Li et al. 2021), Table 1). AUC, test: 0.865 (remembered" in lines[1]
-    assert published.by_others(NUMBERS, [("uni", "meanpool"), ("uni", "maxpool")]) == []
+    assert published.by_others(NUMBERS, [("uni", "meanpool"), ("uni", "maxpool")]) == {}
 
 
 def test_remarks_say_where_the_numbers_come_from_and_when_they_do_not_compare():

@@ -251,6 +251,8 @@ def test_numbers_of_others_stand_under_the_table_and_in_no_column():
     text = to_markdown(bench)
     assert "- Published by others, not in any column: ABMIL, encoder uni, camelyon16: AUC, test: 0.968 (conf" in text
     assert "0.968" not in "".join(line for line in text.splitlines() if line.startswith("|"))
+    name = re.search(r"<t[hd][^>]*>ABMIL.*?</t[hd]>", html.to_html(bench))[0]
+    assert re.findall(r'title="([^"]{40})', name) == ["Published by others, not in any column: "[:40]] * 2
     without = table.build(rows)
     assert without.frame[list(published.COLUMNS)].isna().all(axis=None) and "Paper columns" not in to_markdown(without)
 

@@ -224,25 +224,26 @@ def remarks(
     return lines
 
 
-def by_others(numbers: Iterable[Number], rows: Iterable[tuple[str, str]]) -> list[str]:
-    """Return one sentence for each row (encoder, method) of a table that others published numbers for.
+def by_others(numbers: Iterable[Number], rows: Iterable[tuple[str, str]]) -> dict[str, list[tuple[str, str]]]:
+    """Return sentences on numbers that others published, each with the rows (encoder, method) of a table that it fits.
 
     A number fits a row of its method and encoder; one whose encoder is not recorded fits every row of its method.
     """
     theirs = [number for number in numbers if not number.of_paper]
-    groups: dict[tuple[str, str, str], list[Number]] = {}
-    for encoder, method in rows:
+    groups: dict[tuple[str, str, str], tuple[list[Number], list[tuple[str, str]]]] = {}
+    for row in rows:
         for number in theirs:
-            if number.method == _base(method) and number.encoder in ("", encoder):
-                group = groups.setdefault((number.method, number.encoder, number.dataset), [])
+            if number.method == _base(row[1]) and number.encoder in ("", row[0]):
+                group, fitting = groups.setdefault((number.method, number.encoder, number.dataset), ([], []))
                 group += [] if number in group else [number]
-    lines = []
-    for (method, encoder, dataset), group in groups.items():
+                fitting += [] if row in fitting else [row]
+    lines = {}
+    for (method, encoder, dataset), (group, fitting) in groups.items():
         said = f"encoder {encoder}" if encoder else "encoder not recorded here"
         parts = []
         for number in group:
             about = "; ".join(part for part in (number.status, number.source, number.note) if part)
             parts.append(f"{METRICS[number.metric]}, {number.split}: {number.value:.3f} ({about})")
         what = f"{paper.parse(method).label}, {said}, {dataset}"
-        lines.append(f"Published by others, not in any column: {what}: {'. '.join(parts)}.")
+        lines[f"Published by others, not in any column: {what}: {'. '.join(parts)}."] = fitting
     return lines

@@ -222,10 +222,10 @@ def split_bias(data: pd.DataFrame, theirs: Sequence[published.Number] = ()) -> t
     shown = {
         "ours, one repeat": Line2D([], [], color=GREY, marker="o", linestyle="none", markersize=4),
         "ours, mean": Line2D([], [], color=GREY, linewidth=2.2),
-        published.label(list(printed.values())): Line2D(
-            [], [], marker="D", linestyle="none", markerfacecolor="white", markeredgecolor=PAPER_GREY
-        ),
     }
+    if printed:
+        look = {"marker": "D", "linestyle": "none", "markerfacecolor": "white", "markeredgecolor": PAPER_GREY}
+        shown[published.label(list(printed.values()))] = Line2D([], [], **look)
     legend_outside(figure, "lower center", list(shown.values()), list(shown), ncols=3, columnspacing=1.2)
     return figure, drawn
 

@@ -125,7 +125,10 @@ def build(
     bench = Benchmark(frame, dataset, simulated, remarks=remarks, about=about, theirs=theirs)
     bench.mode = infos[0].get("mode", "official")
     remarks += published.remarks(numbers, bench.shown, dataset, simulated, sorted(set(frame["encoder"])))
-    remarks += published.by_others(numbers, zip(frame["encoder"], frame["method"], strict=True))
+    for line, fitting in published.by_others(numbers, zip(frame["encoder"], frame["method"], strict=True)).items():
+        remarks.append(line)
+        for row in fitting:
+            about[row].append(line)
     known = [info["confidence"] for info in infos if info.get("confidence")]
     bench.confidence = float(settings.get("confidence") or (known[0] if known else 0.95))
     bench.tests = bench.tests if tests is None else tests
