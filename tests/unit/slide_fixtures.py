@@ -184,3 +184,32 @@ def aperio(path: Path, width: int = 700, height: int = 500, mpp: float = 0.25, *
     """Aperio-style description; one level."""
     text = f"Aperio Image Library v10.0.51\r\n{width}x{height} [0,0 {width}x{height}] (128x128)|AppMag = 40|MPP = {mpp}"
     return write_tiff(path, [tissue_like(width, height)], mpp=None, description=text, **options)
+
+
+def patched(path: Path, code: int, value: int, page: int = 0) -> bytes:
+    """The bytes of a classic little-endian TIFF in which tag ``code`` of a directory has another value."""
+    data = bytearray(path.read_bytes())
+    at = struct.unpack_from("<I", data, 4)[0]
+    for _ in range(page):
+        at = struct.unpack_from("<I", data, at + 2 + 12 * struct.unpack_from("<H", data, at)[0])[0]
+    for entry in range(at + 2, at + 2 + 12 * struct.unpack_from("<H", data, at)[0], 12):
+        tag, kind = struct.unpack_from("<HH", data, entry)
+        if tag == code:
+            struct.pack_into("<H" if kind == 3 else "<I", data, entry + 8, value)
+            return bytes(data)
+    raise KeyError(code)
+
+
+class Held:
+    """Bytes in memory in place of a download's sparse file: all of them are here."""
+
+    def __init__(self, data: bytes):
+        from types import SimpleNamespace
+
+        from chowder.data.download.sparse import Ranges
+
+        self.data, self.path = data, Path("held.tif")
+        self.version, self.have = SimpleNamespace(length=len(data)), Ranges([(0, len(data))])
+
+    def read(self, start: int, size: int) -> bytes:
+        return self.data[start : start + size]

@@ -24,7 +24,7 @@ class Row:
     patient: str = ""
 
 
-@pytest.mark.parametrize("pattern", ["images/{slide}.tif", "{slide}/{slide}.svs", "fixed.tif", "", "a{{b}}{slide}"])
+@pytest.mark.parametrize("pattern", ["images/{slide}.tif", "{slide}/{slide}.svs", "fixed.tif", ""])
 def test_patterns_with_the_slides_name_pass(pattern):
     preflight.patterns({"image": pattern, "annotation": pattern})
 
@@ -47,6 +47,63 @@ def test_other_patterns_are_named(pattern, words):
         preflight.patterns({"image": "{slide}.tif", "annotation": pattern})
     assert str(error.value).startswith("config: slides.annotation: ")
     assert words.replace(": use {slide} only", "") in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "words"),
+    [
+        ("results", "a{b}", "'a{b}' holds a brace"),
+        ("results", "}", "holds a brace"),
+        ("results", "r/" + "x" * 300, "longer than 255 bytes"),
+        ("results", "\u00e9" * 128, "longer than 255 bytes"),
+        ("slides.table", "{root}/{x}.csv", "holds a brace"),
+        ("slides.root", "/data/{slides}", "holds a brace"),
+        ("slides.labels", "l{.csv", "holds a brace"),
+        ("slides.annotation", "a{{b}}{slide}", "holds a brace"),
+        ("slides.image", "x" * 256, "longer than 255 bytes"),
+        ("features.folder", "{f}", "holds a brace"),
+        ("features.thumbnails", "{f}", "holds a brace"),
+        ("evaluation.detections", "{f}", "holds a brace"),
+        ("evaluation.against", "{f}", "holds a brace"),
+        ("embedding.weights.resnet50", "{f}.pt", "holds a brace"),
+    ],
+)
+def test_paths_that_snakemake_or_the_system_would_not_take_are_named(key, value, words):
+    *sections, name = key.split(".")
+    config: dict = {"results": "results"}
+    place = config
+    for section in sections:
+        place = place.setdefault(section, {})
+    place[name] = value
+    with pytest.raises(UserError) as error:
+        preflight.paths(config)
+    assert str(error.value).startswith(f"config: {key}: ")
+    assert words in str(error.value)
+    assert "\n" not in str(error.value)
+    assert len(str(error.value)) < 300
+
+
+def test_ordinary_paths_pass():
+    preflight.paths(
+        {
+            "results": "/data/results of mine/\u00e9",
+            "slides": {"table": "{root}/slides.csv", "root": "/data", "image": "images/{slide}.tif", "labels": None},
+            "embedding": {"weights": {"resnet50": "/w/resnet.pt"}},
+        }
+    )
+
+
+@pytest.mark.parametrize("other", ["timm:a-b", "timm:A:b", "timm-a/b"])
+def test_two_encoders_never_share_a_folder(other):
+    with pytest.raises(UserError, match=r"^config: encoders: 'timm:a/b' and '.*' would share the folder timm-[aA]-b: "):
+        preflight.folders(["resnet18", "timm:a/b", other])
+
+
+def test_folders_of_encoders_are_what_they_were():
+    assert preflight.folders(["resnet50", "timm:vit/x:y.z"]) == {
+        "resnet50": "resnet50",
+        "timm-vit-x-y.z": "timm:vit/x:y.z",
+    }
 
 
 def test_addresses(tmp_path):
@@ -98,7 +155,7 @@ def test_models_of_timm_and_tags_of_torchvision():
         preflight.models([f"timm:{name}"], {})
     for model in ("resnet18", "resnet50", "resnet152"):
         tags = torchvision.models.get_model_weights(model)
-        assert preflight._torchvision_tags(model) == {tag.name: tag.url for tag in tags}
+        assert preflight.torchvision_tags(model) == {tag.name: tag.url for tag in tags}
         for tag in tags:
             preflight.models([model], {model: tag.name})
     for name, weights, words in (
@@ -113,13 +170,13 @@ def test_models_of_timm_and_tags_of_torchvision():
 
 
 def test_models_are_not_judged_without_the_packages(monkeypatch):
-    monkeypatch.setattr(preflight, "_package", lambda name: None)
+    monkeypatch.setattr(preflight, "package", lambda name: None)
     preflight.models(["timm:nothing", "resnet50"], {"resnet50": "IMAGENET1K_V9"})
 
 
 def test_weights_in_a_cache_given_or_within_reach_are_not_absent(tmp_path, monkeypatch):
     asked = []
-    monkeypatch.setattr(preflight, "_unreachable", lambda url, timeout: asked.append(url) or "no route")
+    monkeypatch.setattr(preflight, "unreachable", lambda url, timeout: asked.append(url) or "no route")
     for key in ("HF_HOME", "HF_HUB_CACHE", "HF_HUB_OFFLINE", "HF_ENDPOINT", "TORCH_HOME"):
         monkeypatch.delenv(key, raising=False)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
@@ -163,11 +220,11 @@ def test_what_is_within_reach(monkeypatch):
     with http.server.HTTPServer(("127.0.0.1", 0), Handler) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         base = f"http://127.0.0.1:{server.server_port}"
-        assert [preflight._unreachable(f"{base}/{code}", 5) for code in (200, 403)] == ["", ""]
-        assert preflight._unreachable(f"{base}/404", 5) == f"{base}/404: HTTP 404"
+        assert [preflight.unreachable(f"{base}/{code}", 5) for code in (200, 403)] == ["", ""]
+        assert preflight.unreachable(f"{base}/404", 5) == f"{base}/404: HTTP 404"
         server.shutdown()
-    assert "refused" in preflight._unreachable(base, 5)
-    assert preflight._unreachable("nothing://x", 5)
+    assert "refused" in preflight.unreachable(base, 5)
+    assert preflight.unreachable("nothing://x", 5)
 
 
 def test_folds_need_a_slide_of_each_class():

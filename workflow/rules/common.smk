@@ -59,6 +59,11 @@ from chowder.report import published
 
 machine.this_python_first()
 
+if workflow.is_main_process and "doctor" in sys.argv[1:]:
+    # here, before the config is checked and cores are asked for: a wrong config is one of the things that it tells
+    words = [sys.executable, str(PROGRAMS / "doctor.py"), "--config", json.dumps(config, default=str)]
+    sys.exit(subprocess.call(words))
+
 
 def near(path):
     """A file of the workflow as seen from the working directory: relative where possible, so that a clone can move."""
@@ -174,6 +179,7 @@ def slides_table():
 
 
 checked(preflight.patterns, config["slides"])
+checked(preflight.paths, config)
 TABLE = checked(slides_table)
 ROOT = slides_root() if SOURCE == "table" else None
 LABELS = [config["slides"]["labels"]] if config["slides"]["labels"] else []  # a second label set
@@ -254,7 +260,7 @@ def shards_of_encoders():
     return dict.fromkeys(ENCODERS, shards.plan(list(SLIDES), size, shards.together(made.values())))
 
 
-ENCODERS = {re.sub(r"[:/]", "-", name): name for name in ([READY_NAME] if READY else config["encoders"])}
+ENCODERS = checked(preflight.folders, [READY_NAME] if READY else config["encoders"])
 if not READY:
     for look in (preflight.encoders, preflight.models):
         checked(look, config["encoders"], config["embedding"]["weights"], where=f"{BUNDLE.path}: " if BUNDLE else "")

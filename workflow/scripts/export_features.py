@@ -8,9 +8,10 @@ from pathlib import Path
 
 from chowder.features import feature_file, layouts
 from chowder.features.bags import read_entry, read_index
-from chowder.files import read_json, run, write_text
+from chowder.files import run, write_text
 from chowder.progress import Progress
 from chowder.slides import tile_table
+from chowder.slides.record import read as read_record
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -29,7 +30,7 @@ def main(argv: list[str] | None = None) -> None:
         for slide, entry in entries.items():
             features, coords = read_entry(args.index, entry, dim)
             grid = asdict(tile_table.read(args.tiles_dir / f"{slide}.parquet")[1])
-            record = read_json(args.records_dir / f"{slide}.json")
+            record = read_record(args.records_dir / f"{slide}.json", "width", "height")
             size = record["width"], record["height"]
             layouts.write(args.output, slide, args.layout, features, coords, grid, encoder, size)
             bar.update(1)

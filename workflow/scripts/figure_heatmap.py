@@ -8,11 +8,12 @@ import numpy as np
 import pandas as pd
 
 from chowder.data.annotations import read_asap
-from chowder.files import UserError, read_json, run
+from chowder.files import UserError, run
 from chowder.models.predictions import read_probabilities
 from chowder.report.figures import heatmap, style
 from chowder.report.figures.view import close_up, whole
 from chowder.slides import tile_table
+from chowder.slides.record import read as read_record
 
 
 def prediction(path: Path, slide: str) -> tuple[int, float]:
@@ -40,7 +41,7 @@ def main(argv: list[str] | None = None) -> None:
 
     from PIL import Image
 
-    record = read_json(args.record)
+    record = read_record(args.record, "width", "height", "mpp")
     grid = tile_table.read(args.tiles)[1]
     paths = [path for path in args.annotation if path]
     annotation = read_asap(paths[0]) if paths else None

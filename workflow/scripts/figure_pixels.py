@@ -16,12 +16,13 @@ from chowder.data.annotations import read_asap
 from chowder.data.download import levels as download
 from chowder.data.download.client import fetch
 from chowder.data.download.partial import tell
-from chowder.files import read_json, run
+from chowder.files import run
 from chowder.models import names
 from chowder.report.figures import gallery, heatmap
 from chowder.report.figures.view import View, framed, whole
 from chowder.slides import levels, resampling, strict, tile_table
 from chowder.slides.describe import describe_open, open_slide
+from chowder.slides.record import read as read_record
 
 MARGIN = 2  # px of a level around what is read, for the rounding of places
 
@@ -94,7 +95,7 @@ def heatmap_boxes(slide, args: argparse.Namespace) -> list[tuple[int, tuple[floa
     """(level, box in its px) of what the heat map reads from the slide: it is drawn once, on white."""
     from PIL import Image
 
-    record, boxes = read_json(args.record), []
+    record, boxes = read_record(args.record, "width", "height", "mpp"), []
     Image.MAX_IMAGE_PIXELS = None  # a thumbnail of ours, of a known size
     with Image.open(args.preview) as picture:
         view = whole(np.asarray(picture.convert("RGB")), record["width"], record["height"], record["mpp"])

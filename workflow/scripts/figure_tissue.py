@@ -8,8 +8,9 @@ import numpy as np
 import pandas as pd
 
 from chowder import files
-from chowder.files import read_json, run
+from chowder.files import run
 from chowder.report.figures import contact_sheet, style, view
+from chowder.slides.record import read as read_record
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -27,7 +28,7 @@ def main(argv: list[str] | None = None) -> None:
     rows, pictures = [], []
     masks, records = files.matched(args.masks, count, "--masks"), files.matched(args.records, count, "--records")
     for preview, mask, path in zip(args.previews, masks, records, strict=True):
-        record = read_json(path)
+        record = read_record(path, "area_mm2")
         warnings = "; ".join(map(str, record.get("warnings") or []))
         rows.append({"slide": record.get("slide", path.stem), "area_mm2": record["area_mm2"], "warnings": warnings})
         with Image.open(preview) as left, Image.open(mask) as right:

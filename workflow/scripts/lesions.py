@@ -10,7 +10,8 @@ from pathlib import Path
 from chowder.evaluation import tables
 from chowder.evaluation.lesions import lesions_of
 from chowder.evaluation.lesions import save as save_lesions
-from chowder.files import UserError, read_json, run
+from chowder.files import run
+from chowder.slides.record import read as read_record
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -23,11 +24,8 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--table", type=Path, required=True, help="<slide>.csv, one row a label")
     args = parser.parse_args(argv)
 
-    record = read_json(args.record)
-    try:
-        width, height, mpp = record["width"], record["height"], record.get("mpp")
-    except KeyError as key:
-        raise UserError(f"{args.record}: {key} is missing: make it again with tissue.py") from None
+    record = read_record(args.record, "width", "height")
+    width, height, mpp = record["width"], record["height"], record.get("mpp")
     lesions = lesions_of(args.annotation or None, width, height, mpp, args.settings)
     save_lesions(args.output, lesions)
     tables.write_table(args.table, [{"slide": args.slide, **row} for row in lesions.table], tables.LABEL_COLUMNS)

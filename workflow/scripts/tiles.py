@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -13,6 +12,7 @@ import numpy as np
 from chowder.files import UserError, run
 from chowder.slides import grid as tiling
 from chowder.slides import tile_table
+from chowder.slides.record import read as read_record
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -27,8 +27,9 @@ def main(argv: list[str] | None = None) -> None:
     from PIL import Image
 
     settings = json.loads(args.settings)
-    record = json.loads(Path(args.record).read_text())
-    info = SimpleNamespace(**{key: record[key] for key in ("width", "height", "mpp", "downsamples")})
+    about = ("width", "height", "mpp", "downsamples")
+    record = read_record(args.record, *about, "mask_scale")
+    info = SimpleNamespace(**{key: record[key] for key in about})
     grid = tiling.grid(info, settings["size"], settings["mpp"], settings["resample"])
     Image.MAX_IMAGE_PIXELS = None  # the mask is ours
     try:

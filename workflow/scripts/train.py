@@ -14,7 +14,7 @@ from typing import Any
 
 from chowder.data.cohort import read_rows
 from chowder.features.bags import Bags, read_index, read_sampled
-from chowder.files import UserError, run, write_text
+from chowder.files import DiskFull, UserError, run, write_text
 from chowder.models import build, memory, names, store
 from chowder.models.predictions import log_losses, log_undertrained, write_curve, write_predictions
 from chowder.models.splits import labels_of, outputs, read_splits
@@ -193,6 +193,8 @@ def train_all(plan: Plan, models: store.Store, method: str) -> None:
     """Train all that is missing; when that fails because of another method, ``method`` alone."""
     try:
         train(plan, models, plan.missing(models))
+    except DiskFull:  # training once more would not make room
+        raise
     except UserError as error:
         left = plan.missing(models, method)
         if not left or len(plan.methods) == 1:

@@ -73,6 +73,21 @@ def test_only_annotated_tumour_and_normal_test_slides_count_for_froc(tmp_path):
         ("slide,label\na b,0\nb,1\n", ["slide name 'a b'"]),
         ("slide,label\na;rm,0\nb,1\n", ["slide name 'a;rm'"]),
         ("slide,label\n-a,0\nb,1\n", ["slide name '-a'"]),
+        ("slide,label\na..,0\nb,1\n", ["slide name 'a..'"]),
+        ("slide,label\na.,0\nb,1\n", ["slide name 'a.'"]),
+        ('slide,label,center\na,0,"x\ny"\nb,1,\n', ["slide a", "center", "control character"]),
+        ("slide,label,center\na,0,x\x00y\nb,1,\n", ["slide a", "center", "control character"]),
+        ("slide,label,center\na,0,x\u2028y\nb,1,\n", ["slide a", "center", "control character"]),
+        ("slide,label,center\na,0,x\u202ey\nb,1,\n", ["slide a", "center", "control character"]),
+        (f"slide,label,center\na,0,{'c' * 101}\nb,1,\n", ["slide a", "center", "100"]),
+        ("slide,label,patient\na,0,x\x07y\nb,1,\n", ["slide a", "patient", "control character"]),
+        ("slide,label,center\na,0,=1+1\nb,1,\n", ["slide a", "center '=1+1'", "formula"]),
+        ("slide,label,center\na,0,@SUM(A1)\nb,1,\n", ["slide a", "center", "formula"]),
+        ("slide,label,patient\na,0,-1+cmd\nb,1,\n", ["slide a", "patient '-1+cmd'", "formula"]),
+        ("slide,label,image\na,0,=x.tif\nb,1,\n", ["slide a", "image '=x.tif'", "write ./=x.tif"]),
+        ("slide,label,center\na,0,low\nb,1,\n", ["slide a", "center", "'low'"]),
+        ("slide,label,image\na,0,{x}.tif\nb,1,\n", ["slide a", "image", "brace"]),
+        ("slide,label,annotation\nb,0,\na,1,x{.xml\n", ["slide a", "annotation", "brace"]),
         ("slide,label,split\na,0,train\nb,1,validation\n", ["line 3", "split 'validation'", "train, test"]),
         ("slide,label,split\na,0,train\nb,1,\n", ["slide b has no split"]),
         ("slide,label,split\na,0,train\nb,1,test\n", ["training slides need both labels"]),
@@ -106,6 +121,24 @@ def test_a_mistake_is_named_in_one_line(tmp_path, text, words):
 def test_missing_image_is_named(tmp_path):
     with pytest.raises(UserError, match=r"slide n1: image .*images/n1.tif: no such file"):
         cohort.read(table(tmp_path, GOOD), "images/{slide}.tif", "", tmp_path)
+
+
+def test_a_path_that_is_too_long_is_no_such_file(tmp_path):
+    text = f"slide,label,image,annotation\nn1,0,{'x' * 300}.tif,\nt1,1,,\n"
+    with pytest.raises(UserError, match=r"slide n1: image .*: no such file"):
+        cohort.read(table(tmp_path, text), "{slide}.tif", "", tmp_path)
+    with pytest.raises(UserError, match=r"cannot be read|no such file"):
+        cohort.read(tmp_path / ("x" * 300))
+    with pytest.raises(UserError, match=r"cannot be read|not a CSV"):
+        cohort.read_rows(tmp_path / ("x" * 300))
+
+
+@pytest.mark.parametrize(
+    "center", ["Radboud UMC, Nijmegen", "-", "-1", "a=b", "\u00c5rhus", "\uc11c\uc6b8", "a\u00a0b", "low grade"]
+)
+def test_ordinary_centres_are_taken(tmp_path, center):
+    text = f'slide,label,center\na,0,"{center}"\nb,1,"{center}"\n'
+    assert cohort.read(table(tmp_path, text))[0].center == center
 
 
 def test_missing_and_binary_tables_are_named(tmp_path):

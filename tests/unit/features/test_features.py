@@ -17,9 +17,9 @@ import numpy as np
 import pytest
 from slide_fixtures import generic
 
-from chowder.features import embedding, feature_file, identity
+from chowder.features import embedding, feature_file, identity, integrity
 from chowder.features.encoders import base, registry
-from chowder.files import UserError
+from chowder.files import DiskFull, UserError
 from chowder.slides import describe, tile_table
 from chowder.slides import grid as tiling
 from chowder.slides.reader import Reader
@@ -453,3 +453,18 @@ def test_a_killed_shard_leaves_whole_files_or_none_and_goes_on(shard, reference,
     assert "tiles were embedded before" in done.stderr and left[0].stat().st_mtime_ns == stamp
     assert sorted(path.name.split(".")[0] for path in store.glob("*.h5")) == ["a", "b", "c"]
     assert all(feature_file.attributes(path)["dim"] == 24 for path in store.glob("*.h5"))
+
+
+def test_a_full_disk_ends_the_shard_at_once_and_leaves_nothing(shard, tmp_path, monkeypatch):
+    """The slides after it would not fit either: computing them is waste."""
+    written = []
+
+    def full(path, *_):
+        written.append(path)
+        raise DiskFull(f"{path}: its disk is full")
+
+    monkeypatch.setattr(integrity, "record", full)
+    with pytest.raises(DiskFull, match="its disk is full"):
+        embedding.embed_shard(shard, toy(), tmp_path / "store", 8, 1)
+    assert len(written) == 1
+    assert [path.name for path in (tmp_path / "store").rglob("*") if path.is_file()] == []

@@ -8,8 +8,11 @@ import numpy as np
 import pytest
 import pyvips
 import tifffile
-from slide_fixtures import DEFLATE, aperio, generic, philips
+from slide_fixtures import DEFLATE, Held, aperio, generic, patched, philips
 
+from chowder.data.download.pages import Page, Window, check_places, directories
+from chowder.files import UserError
+from chowder.slides.describe import describe
 from chowder.slides.stored import tiff_directories
 
 
@@ -83,3 +86,42 @@ def test_what_is_no_tiff_has_no_directories_and_says_nothing(tmp_path, content, 
     caplog.clear()
     assert tiff_directories(str(path)) == []
     assert not caplog.records
+
+
+@pytest.mark.parametrize(
+    ("tag", "value"),
+    [(322, 0), (323, 0), (256, 0), (257, 0), (322, 2**32 - 1), (256, 2**32 - 1), (258, 0), (277, 0), (324, 2**31)],
+)
+def test_a_directory_with_an_absurd_value_is_described_or_refused(tmp_path, tag, value):
+    """Also by the reading of directories in a download; tile width 0 divided by zero."""
+    path = tmp_path / "odd.tif"
+    path.write_bytes(patched(generic(tmp_path / "slide.tif"), tag, value))
+    for stored in tiff_directories(str(path)):
+        assert stored.tile is None or min(stored.tile) > 0
+    for page in directories(Window(None, Held(path.read_bytes()))):
+        assert min(page.size) > 0
+        assert page.tile is None or min(page.tile) > 0
+        assert (page.counts >= 0).all()
+    try:
+        describe(path)
+    except UserError as error:
+        assert "\n" not in str(error)
+        assert "odd.tif" in str(error)
+
+
+def test_directories_in_a_download_are_those_of_the_file(tmp_path):
+    path = generic(tmp_path / "slide.tif")
+    found = directories(Window(None, Held(path.read_bytes())))
+    assert [page.size for page in found] == [stored.size for stored in tiff_directories(str(path))]
+
+
+def test_a_tile_at_the_end_of_the_numbers_is_beyond_the_file(tmp_path):
+    """The sum of place and length left the 64 bits and came back as a negative number."""
+    whole = directories(Window(None, Held(generic(tmp_path / "slide.tif").read_bytes())))[0]
+    counts = whole.counts.copy()
+    counts[0] = 2**62
+    offsets = whole.offsets.copy()
+    offsets[0] = 2**63 - 10
+    page = Page(0, whole.size, whole.tile, whole.compression, whole.tables, offsets, counts)
+    with pytest.raises(UserError, match="is cut off: 1 tiles"):
+        check_places([page], 10**6, "https://example.org/a.tif")

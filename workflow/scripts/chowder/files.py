@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import functools
 import hashlib
 import json
@@ -11,12 +12,18 @@ import platform
 import re
 import sys
 import time
+import unicodedata
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 
 class UserError(Exception):
     """Bad input. The message is one line: which file or key, what is wrong with it, what to do."""
+
+
+class DiskFull(UserError):
+    """There is no room for a file: what comes after it will not fit either."""
 
 
 @contextlib.contextmanager
@@ -37,8 +44,10 @@ def atomic(path: str | os.PathLike) -> Iterator[Path]:
             os.fsync(handle.fileno())
         os.replace(scratch, path)
         scratch.unlink(missing_ok=True)  # renaming one hard link onto another of the same file leaves both
-    except BaseException:
+    except BaseException as error:
         scratch.unlink(missing_ok=True)
+        if what := full_disk(error):
+            raise DiskFull(f"{path}: {what}: free some space, then run again (nothing half-written was kept)") from None
         raise
 
 
@@ -79,6 +88,27 @@ def runs(pid: int) -> bool:
     return True
 
 
+def full_disk(error: BaseException) -> str:
+    """Return what is full when an error means that a file can't grow, also one of HDF5 or libvips; else ""."""
+    number = getattr(error, "errno", None)
+    if number is None and isinstance(error, Exception) and not isinstance(error, UserError):
+        number = next((code for code in FULL if os.strerror(code) in str(error)), None)
+    return FULL.get(number, "")
+
+
+FULL = {
+    errno.ENOSPC: "its disk is full",
+    errno.EDQUOT: "the quota of its disk is used up",
+    errno.EFBIG: "it is too large for its disk or for this process (ulimit -f)",
+}
+
+
+def reason(error: BaseException, longest: int = 160) -> str:
+    """Return what an exception of another library says, on one line of at most ``longest`` characters."""
+    text = " ".join(str(error).split()) or type(error).__name__
+    return text if len(text) <= longest else f"{text[:longest]}..."
+
+
 def write_text(path: str | os.PathLike, text: str) -> None:
     """Write ``text`` (UTF-8) to ``path`` through :func:`atomic`."""
     with atomic(path) as scratch:
@@ -92,11 +122,68 @@ def read_json(path: str | os.PathLike) -> dict:
     """
     try:
         content = json.loads(Path(path).read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise UserError(f"{path}: cannot be read as JSON ({error}): make it again with its rule") from None
+    except (OSError, ValueError, RecursionError) as error:
+        raise UserError(f"{path}: cannot be read as JSON ({reason(error)}): make it again with its rule") from None
     if not isinstance(content, dict):
         raise UserError(f"{path}: holds a {type(content).__name__}, not an object: make it again with its rule")
     return content
+
+
+def _real(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < 1e300
+
+
+KINDS: dict[str, Callable[[Any], bool]] = {
+    "text": lambda value: isinstance(value, str) and value.isprintable() and value != "",
+    "text or nothing": lambda value: isinstance(value, str) and (value.isprintable() or value == ""),
+    "count": lambda value: isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 2**53,
+    "number": _real,
+    "positive number": lambda value: _real(value) and value > 0,
+    "object": lambda value: isinstance(value, dict),
+    "list": lambda value: isinstance(value, list),
+    "list of texts": lambda value: isinstance(value, list) and all(isinstance(item, str) for item in value),
+    "list of positive numbers": lambda value: (
+        isinstance(value, list) and len(value) > 0 and all(_real(item) and item > 0 for item in value)
+    ),
+}
+
+
+def field(path: str | os.PathLike, content: Any, key: str, kind: str) -> Any:
+    """Return ``content[key]`` of the JSON object ``content`` that ``path`` holds; ``kind``: one of ``KINDS``.
+
+    Errors: :class:`UserError` when it is not there or of another kind.
+    """
+    if not isinstance(content, dict) or key not in content:
+        raise UserError(f"{path}: {key} is missing: delete the file and run the workflow again")
+    if not KINDS[kind](content[key]):
+        shown = " ".join(repr(content[key])[:60].split())
+        raise UserError(f"{path}: {key} is {shown}, not a {kind}: delete the file and run the workflow again")
+    return content[key]
+
+
+def has_control(text: str) -> bool:
+    """Return whether ``text`` holds a control character, a line end of Unicode's, or one that turns the direction.
+
+    No-break spaces, accents and other scripts are none of these.
+    """
+    return any(unicodedata.category(c) in ("Cc", "Cs", "Zl", "Zp") or c in _DIRECTIONS for c in text)
+
+
+def is_formula(text: str) -> bool:
+    """Return whether a spreadsheet may compute a cell of a CSV: it begins with =, @ or a sign, and is no number.
+
+    A lone sign is text. Source: OWASP, CSV injection.
+    """
+    if not text.startswith(("=", "@", "+", "-")) or text in ("+", "-"):
+        return False
+    try:
+        float(text)
+    except ValueError:
+        return True
+    return False
+
+
+_DIRECTIONS = "\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"
 
 
 def sha256(path: str | os.PathLike) -> str:
@@ -131,7 +218,7 @@ def run(main: Callable[[list[str] | None], None]) -> None:
     except OSError as error:
         if error.errno is None:
             raise
-        where = f"{error.filename}: " if error.filename else ""
+        where = f"{error.filename}: " if error.filename else "a file of this job: " if full_disk(error) else ""
         print(
             f"error: {where}{error.strerror}: free some space or mend the permissions, then run again", file=sys.stderr
         )

@@ -13,7 +13,7 @@ import re
 import string
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 from chowder.data.download.client import local_path
 from chowder.features.encoders.families import FAMILIES, family_of
@@ -48,6 +48,65 @@ def patterns(slides: Mapping[str, object]) -> None:
         wrong = [name for name, form, turn in fields if name != "slide" or form or turn]
         if wrong:
             raise UserError(f"config: slides.{key}: {pattern!r} has the field {{{wrong[0]}}}: use {{slide}} only")
+
+
+# Paths in the config, and the field that each may hold.
+PATHS = {
+    "results": "",
+    "slides.table": "{root}",
+    "slides.labels": "",
+    "slides.root": "",
+    "slides.image": "{slide}",
+    "slides.annotation": "{slide}",
+    "features.folder": "",
+    "features.thumbnails": "",
+    "evaluation.detections": "",
+    "evaluation.against": "",
+}
+LONGEST = 255  # bytes of a name in a folder, on every usual file system
+
+
+def paths(config: Mapping[str, Any]) -> None:
+    """Check that paths in the config can be names of files for Snakemake, to which a brace is a wildcard.
+
+    Raises :class:`UserError` that names the key.
+    """
+    found = [(key, _at(config, key), field) for key, field in PATHS.items()]
+    weights = _at(config, "embedding.weights") or {}
+    found += [(f"embedding.weights.{name}", path, "") for name, path in weights.items()]
+    for key, value, field in found:
+        text = str(value or "")
+        shown = text if len(text) < 80 else f"{text[:80]}..."
+        if any(brace in (text.replace(field, "") if field else text) for brace in "{}"):
+            raise UserError(
+                f"config: {key}: {shown!r} holds a brace, a wildcard of Snakemake: rename the file or folder"
+            )
+        if any(len(os.fsencode(part)) > LONGEST for part in text.split("/")):
+            raise UserError(f"config: {key}: {shown!r} holds a name longer than {LONGEST} bytes: use a shorter one")
+
+
+def _at(config: Mapping[str, Any], key: str) -> Any:
+    for name in key.split("."):
+        config = config.get(name) or {} if isinstance(config, Mapping) else {}
+    return config or None
+
+
+def folders(names: Iterable[str]) -> dict[str, str]:
+    """Return encoders by the name of their folder, which has a hyphen for each colon and slash.
+
+    Raises :class:`UserError` for two encoders that would share one, also where the file system ignores upper case.
+    """
+    found: dict[str, str] = {}
+    for name in names:
+        folder = re.sub(r"[:/]", "-", name)
+        for other, theirs in found.items():
+            if other.lower() == folder.lower():
+                raise UserError(
+                    f"config: encoders: {theirs!r} and {name!r} would share the folder {folder}: run them as two "
+                    "datasets"
+                )
+        found[folder] = name
+    return found
 
 
 def address(url: str) -> None:
@@ -137,7 +196,7 @@ def models(names: Sequence[str], weights: Mapping[str, str]) -> None:
                 raise UserError(
                     f"config: encoders: {name!r}: timm has no such weights: use one of {', '.join(tags) or base}"
                 )
-        elif family.startswith("resnet") and (tags := _torchvision_tags(family)):
+        elif family.startswith("resnet") and (tags := torchvision_tags(family)):
             tag = weights.get(name, "")
             if tag and TAG.fullmatch(tag) and not os.path.isfile(tag) and tag not in tags:
                 raise UserError(
@@ -162,15 +221,15 @@ def absent_weights(name: str, given: str, timeout: float) -> str:
             return ""
         if os.environ.get("HF_HUB_OFFLINE", "0") not in ("", "0"):
             return f"{hub} does not hold them, and HF_HUB_OFFLINE is set"
-        return _unreachable(os.environ.get("HF_ENDPOINT") or "https://huggingface.co", timeout)
-    url = _torchvision_tags(family).get(given or "IMAGENET1K_V1", "") if family.startswith("resnet") else ""
+        return unreachable(os.environ.get("HF_ENDPOINT") or "https://huggingface.co", timeout)
+    url = torchvision_tags(family).get(given or "IMAGENET1K_V1", "") if family.startswith("resnet") else ""
     torch = Path(os.environ.get("TORCH_HOME") or home / "torch")
     if url and not (torch / "hub" / "checkpoints" / url.rpartition("/")[2]).is_file():
-        return _unreachable(url, timeout)
+        return unreachable(url, timeout)
     return ""
 
 
-def _unreachable(url: str, timeout: float) -> str:
+def unreachable(url: str, timeout: float) -> str:
     """Return why the head of ``url`` can't be had, "" when it can."""
     import urllib.error
     import urllib.request
@@ -185,7 +244,7 @@ def _unreachable(url: str, timeout: float) -> str:
     return ""
 
 
-def _package(name: str) -> Path | None:
+def package(name: str) -> Path | None:
     """Return the folder of an installed package without importing it, None where there is none."""
     found = importlib.util.find_spec(name)
     return Path(found.origin).parent if found and found.origin else None
@@ -193,14 +252,14 @@ def _package(name: str) -> Path | None:
 
 def _timm_text() -> str:
     """Return the text of timm's models, "" where it is not installed."""
-    folder = _package("timm")
+    folder = package("timm")
     files = sorted((folder / "models").glob("*.py")) if folder else []
     return "\n".join(path.read_text(encoding="utf-8", errors="replace") for path in files)
 
 
-def _torchvision_tags(model: str) -> dict[str, str]:
+def torchvision_tags(model: str) -> dict[str, str]:
     """Return tags and URLs of a ResNet's weights in torchvision, {} where it is not installed."""
-    folder = _package("torchvision")
+    folder = package("torchvision")
     path = folder / "models" / "resnet.py" if folder else None
     if path is None or not path.is_file():
         return {}

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import difflib
+import functools
+import math
 import os
 from pathlib import Path
 
-from chowder.files import UserError
+from chowder.files import UserError, has_control
 
 
 def check(config: dict, schema: str | os.PathLike) -> None:
@@ -16,16 +18,43 @@ def check(config: dict, schema: str | os.PathLike) -> None:
     in place.
     """
     import jsonschema
-    import yaml
 
-    rules = yaml.safe_load(Path(schema).read_text(encoding="utf-8"))
+    rules = _rules(os.fspath(schema))
     for key in config:
         config[key] = _typed(config[key], rules["properties"].get(key, {}))
+    _plain(config)
     errors = sorted(
         jsonschema.Draft202012Validator(rules).iter_errors(config), key=lambda e: ([str(p) for p in e.path], e.message)
     )
     if errors:
         raise UserError(f"config: {explain(errors[0])}")
+
+
+@functools.cache
+def _rules(schema: str) -> dict:
+    import yaml
+
+    return yaml.safe_load(Path(schema).read_text(encoding="utf-8"))
+
+
+def _plain(value, *place: str) -> None:
+    """Refuse what no key may hold: NaN and infinity, which pass every range, and control characters.
+
+    (A schema's ``$`` means the end of the text. Python's also matches before a line end there.)
+    """
+    key = ".".join(place)
+    if isinstance(value, dict):
+        for name, item in value.items():
+            if has_control(str(name)):
+                raise UserError(f"config: {key or name!r}: key {name!r} holds a control character: remove it")
+            _plain(item, *place, str(name))
+    elif isinstance(value, list):
+        for number, item in enumerate(value):
+            _plain(item, *place, str(number))
+    elif isinstance(value, float) and not math.isfinite(value):
+        raise UserError(f"config: {key}: {value} is not a finite number: see config.yaml")
+    elif isinstance(value, str) and has_control(value):
+        raise UserError(f"config: {key}: {value[:80]!r} holds a control character: remove it")
 
 
 def _typed(value, rules: dict):
@@ -80,4 +109,6 @@ def explain(error) -> str:
             return explain(inner[0])
         forms = [str(rule.get("const", rule.get("type"))) for rule in error.validator_value]
         return f"{key}: {error.instance!r} is not known: give {' or '.join(forms)}: see config.yaml"
+    if error.validator == "maxLength":
+        return f"{key}: {error.instance[:40]!r}... is too long: use at most {error.validator_value} characters"
     return f"{key}: {error.message}: see config.yaml"

@@ -12,9 +12,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from chowder.files import UserError, atomic
+from chowder.files import UserError, atomic, has_control, is_formula
 
-NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
+NAME = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]{0,98}[A-Za-z0-9_-])?")
+RESERVED = ("low", "high")  # centres become columns auc_test_<center>, and these two are the interval's
 LABELS = {"0": 0, "1": 1, "normal": 0, "tumor": 1, "tumour": 1, "negative": 0, "positive": 1}
 SPLITS = {"": "", "train": "train", "training": "train", "test": "test", "testing": "test"}
 CLASSES = ("", "negative", "itc", "micro", "macro")
@@ -178,7 +179,7 @@ def outlined(slides: Iterable[Slide], folder: str | os.PathLike | None, places: 
     """
     result = []
     for slide in slides:
-        there = places and folder is not None and (Path(folder) / slide.annotation).is_file()
+        there = places and folder is not None and os.path.isfile(Path(folder) / slide.annotation)
         result.append(replace(slide, annotation=slide.annotation if there else "", froc=slide.froc and places))
     return result
 
@@ -195,7 +196,7 @@ def read_rows(path: str | os.PathLike, needed: Iterable[str] = REQUIRED) -> list
             rows = [{key: (value or "").strip() for key, value in row.items() if key} for row in csv.DictReader(handle)]
     except FileNotFoundError:
         raise UserError(f"{path}: no such slides table: check its path") from None
-    except (UnicodeDecodeError, csv.Error) as error:
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise UserError(f"{path}: not a CSV file ({error}): save it again as CSV in UTF-8") from None
     if not rows:
         raise UserError(f"{path}: no rows: it needs a header with {', '.join(needed)} and one row per slide")
@@ -220,8 +221,19 @@ def _slide(path: Path, line: int, row: dict, image: str, annotation: str, root: 
     name = cell["slide"]
     if not NAME.fullmatch(name):
         raise wrong(
-            f"slide name {name!r}: use letters, digits, '.', '_' and '-' alone, beginning with a letter or digit"
+            f"slide name {name[:60]!r}: use at most 100 letters, digits, '.', '_' and '-', beginning with a letter or "
+            "digit and not ending with '.'"
         )
+    for column, value in cell.items():
+        if has_control(value):
+            raise wrong(f"slide {name}: {column} {value[:60]!r} holds a control character: remove it")
+    for column in ("center", "patient"):
+        if len(cell.get(column, "")) > 100:
+            raise wrong(f"slide {name}: {column} has {len(cell[column])} characters: use at most 100")
+        if is_formula(cell.get(column, "")):
+            raise wrong(f"slide {name}: {column} {cell[column]!r} is a formula to spreadsheets: begin it with a letter")
+    if cell.get("center", "") in RESERVED:
+        raise wrong(f"slide {name}: center {cell['center']!r} is the name of another column: give it another name")
     if cell["label"].lower() not in LABELS:
         raise wrong(f"slide {name}: label {cell['label']!r} is not known: use normal or tumor (or 0, 1)")
     label = LABELS[cell["label"].lower()]
@@ -246,18 +258,20 @@ def _slide(path: Path, line: int, row: dict, image: str, annotation: str, root: 
     picture = cell.get("image", "") or image.format(slide=name)
     outline = cell.get("annotation", "")
     for column, value in (("image", picture), ("annotation", outline)):
-        if any(ord(c) < 32 for c in value):
-            raise wrong(f"slide {name}: {column} holds a control character")
+        if "{" in value or "}" in value:
+            raise wrong(f"slide {name}: {column} {value!r} holds a brace, a wildcard of Snakemake: rename the file")
+        if is_formula(value):
+            raise wrong(f"slide {name}: {column} {value!r} is a formula to spreadsheets: write ./{value}")
     if root is not None:
         if not picture:
             raise wrong(f"slide {name}: has no image: fill the column image or set slides.image in the config")
-        if not (Path(root) / picture).is_file():
+        if not os.path.isfile(Path(root) / picture):
             raise wrong(f"slide {name}: image {Path(root) / picture}: no such file: mend the table or slides.root")
-        if outline and not (Path(root) / outline).is_file():
+        if outline and not os.path.isfile(Path(root) / outline):
             raise wrong(f"slide {name}: annotation {Path(root) / outline}: no such file: mend the table or slides.root")
     if not outline and label == 1 and annotation:
         candidate = annotation.format(slide=name)
-        if root is None or (Path(root) / candidate).is_file():
+        if root is None or os.path.isfile(Path(root) / candidate):
             outline = candidate
     return Slide(
         slide=name,

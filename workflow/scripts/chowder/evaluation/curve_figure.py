@@ -43,6 +43,8 @@ def draw(path: str | os.PathLike, curves: Sequence[tuple[str, Mapping[str, Any],
         for values in sides.values():
             values.append(values[-1])  # beyond its end the score takes the last value
         axes.fill_between(fps, sides["low"], sides["high"], color=colour, alpha=0.15, linewidth=0)
+        name = " ".join(name.replace("$", r"\$").split())  # a formula to matplotlib; a first _ would hide the line
+        name = f" {name}" if name.startswith("_") else name
         label = f"{name}: {part['score']:.3f} [{part['low']:.3f}, {part['high']:.3f}]"
         axes.plot(fps, sides["sensitivity"], color=colour, label=label)
         at = [part["sens_at"][f"{rate:g}"] for rate in RATES]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import os
-import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -12,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from chowder.data import annotations
-from chowder.files import UserError, atomic
+from chowder.files import UserError, atomic, reason
 
 
 def lesions_of(
@@ -190,8 +189,8 @@ def load(path: str | os.PathLike) -> Lesions:
             return Lesions(shape, crop, offset, holes, data["itc"].tolist(), table, mpp, int(downsample), warnings)
     except FileNotFoundError:
         raise UserError(f"{path}: no such file: make it with lesions.py") from None
-    except (ValueError, KeyError, zipfile.BadZipFile, EOFError, OSError) as error:
-        raise UserError(f"{path}: not a lesion file ({error}): make it again with lesions.py") from None
+    except Exception as error:  # numpy and zipfile raise of all kinds for what was edited
+        raise UserError(f"{path}: not a lesion file ({reason(error)}): make it again with lesions.py") from None
 
 
 def check_mode(mode: str) -> None:

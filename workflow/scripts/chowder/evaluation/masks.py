@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from chowder.evaluation.lesions import DOWNSAMPLE
-from chowder.files import UserError
+from chowder.files import UserError, reason
 
 SUFFIXES = (".npy", ".png", ".tif", ".tiff")
 _LARGEST_PAGE = 2**28  # pixels read at once; level 5 of the largest slides has 2**25
@@ -119,8 +119,8 @@ def _best_page(path: Path, sizes: list[tuple[int, int]], first: int) -> tuple[in
 def _npy(path: Path) -> Iterator:
     try:
         array = np.load(path, mmap_mode="r", allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
-        raise UserError(f"{path}: cannot be read as npy ({str(error)[:80]}): save it with numpy.save") from None
+    except Exception as error:  # of all kinds, for a damaged header
+        raise UserError(f"{path}: cannot be read as npy ({reason(error, 80)}): save it with numpy.save") from None
     if array.ndim != 2 or not array.size:
         raise UserError(f"{path}: has the shape {array.shape}: a mask has rows and columns")
     yield [(array.shape[1], array.shape[0])], lambda place: np.asarray(array)
@@ -146,9 +146,8 @@ def _image(path: Path) -> Iterator:
             yield sizes, read
     except UserError:
         raise
-    except (OSError, ValueError, SyntaxError, EOFError, KeyError, TypeError) as error:
-        words = " ".join(str(error).split())[:80]
-        raise UserError(f"{path}: cannot be read as a PNG or TIFF ({words}): save the mask again") from None
+    except Exception as error:  # of all kinds, for a damaged file
+        raise UserError(f"{path}: cannot be read as a PNG or TIFF ({reason(error, 80)}): save the mask again") from None
     finally:
         Image.MAX_IMAGE_PIXELS = limit
 

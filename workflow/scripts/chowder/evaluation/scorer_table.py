@@ -14,7 +14,7 @@ from pathlib import Path
 
 from chowder.data.cohort import CLASSES, NAME, OPTIONAL
 from chowder.evaluation import tables
-from chowder.files import UserError
+from chowder.files import UserError, has_control, is_formula
 
 LARGEST_SIDE = 1_000_000  # level-0 pixels; a slide of 76 mm at 0.1 um/px has 760,000
 COLUMNS = ("slide", "label", "split", "center", "class", "froc", "width", "height", "mpp", "simulated", "patient")
@@ -103,8 +103,15 @@ def _check_row(where: str, row: dict[str, str]) -> None:
     if not NAME.fullmatch(name):
         raise UserError(
             f"{where}: slide name '{name[:60]}': use letters, digits, '.', '_' and '-', at most 100, "
-            "beginning with a letter or digit"
+            "beginning with a letter or digit and not ending with '.'"
         )
+    for column in ("center", "patient"):
+        text = row.get(column, "")
+        if has_control(text) or is_formula(text) or len(text) > 100:
+            raise UserError(
+                f"{where}: slide {name}: {column} is {text[:40]!r}: write at most 100 characters, no control "
+                "character, and none of = + - @ first"
+            )
     choices = {
         "label": (_LABELS, "0 (normal) or 1 (tumour)"),
         "class": (CLASSES, f"{', '.join(CLASSES[1:])}, or nothing"),

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import csv
-import json
+import dataclasses
 import mmap
 import os
 import tempfile
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ import numpy as np
 
 from chowder.features import integrity
 from chowder.features.sampling import sample_rows
-from chowder.files import UserError, sha256
+from chowder.files import UserError, field, read_json, reason, sha256
 
 
 @dataclass
@@ -35,9 +35,9 @@ class Bags:
     starts: np.ndarray
     counts: np.ndarray
     # What is computed from `features` once for every subset: copies on a device (chowder.models.scorer), pooled slides.
-    shared: dict[str, Any] = field(default_factory=dict, repr=False, compare=False)
+    shared: dict[str, Any] = dataclasses.field(default_factory=dict, repr=False, compare=False)
     # The file that `features` lies in; None: it lies in memory.
-    mapped: mmap.mmap | None = field(default=None, repr=False, compare=False)
+    mapped: mmap.mmap | None = dataclasses.field(default=None, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         if self.features.ndim != 2 or self.features.dtype not in (np.float16, np.float32, np.float64):
@@ -186,13 +186,24 @@ def _room(
 
 def read_index(index: str | Path) -> tuple[int, dict[str, dict[str, Any]]]:
     """P and the entries by slide of a feature index. Errors: :class:`UserError` for a file that is not an index."""
-    try:
-        content = json.loads(Path(index).read_text(encoding="utf-8"))
-        return int(content["dim"]), {entry["slide"]: entry for entry in content["slides"]}
-    except FileNotFoundError:
-        raise UserError(f"{index}: no such feature index: run the embedding first") from None
-    except (ValueError, KeyError, TypeError) as error:
-        raise UserError(f"{index}: not a feature index ({error!r}): make it again") from None
+    if not os.path.isfile(index):
+        raise UserError(f"{index}: no such feature index: run the embedding first")
+    content = read_json(index)
+    dim, entries = field(index, content, "dim", "count"), {}
+    for entry in field(index, content, "slides", "list"):
+        slide = field(index, entry, "slide", "text")
+        for key, kind in (
+            ("file", "text"),
+            ("tiles", "count"),
+            ("sha256", "text or nothing"),
+            ("digest", "text or nothing"),
+        ):
+            if key in ("file", "tiles") or key in entry:
+                field(index, entry, key, kind)
+        if slide in entries:
+            raise UserError(f"{index}: slide {slide} is there twice: delete the file and run the workflow again")
+        entries[slide] = entry
+    return dim, entries
 
 
 def read_sampled(summary: str | Path | None) -> dict[str, int]:
@@ -204,7 +215,7 @@ def read_sampled(summary: str | Path | None) -> dict[str, int]:
             return {row["slide"]: int(row["sampled"]) for row in csv.DictReader(handle)}
     except FileNotFoundError:
         raise UserError(f"{summary}: no such file: make the tile summary first") from None
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, OSError, csv.Error) as error:
         raise UserError(f"{summary}: needs columns slide and sampled, a number ({error}): make it again") from None
 
 
@@ -263,8 +274,10 @@ def _arrays(path: Path, slide: str, shape: tuple[int, int], out: np.ndarray | No
             return values, handle["coords"][:] if "coords" in handle else np.empty((0, 2), np.int32)
     except FileNotFoundError:
         raise UserError(f"the feature file of slide {slide} is missing") from None
-    except (OSError, KeyError) as error:
-        raise UserError(f"the feature file of slide {slide} can't be read ({error})") from None
+    except UserError:
+        raise
+    except Exception as error:  # h5py and HDF5 raise of all kinds for what was edited
+        raise UserError(f"the feature file of slide {slide} can't be read ({reason(error)})") from None
 
 
 def _mean(x: np.ndarray) -> np.ndarray:

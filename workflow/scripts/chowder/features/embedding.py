@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from chowder.features import feature_file, identity, integrity
-from chowder.files import UserError
+from chowder.files import DiskFull, UserError
 from chowder.progress import Progress
 from chowder.slides import tile_table
 
@@ -126,11 +126,14 @@ class _Slide:
         self.features[self.filled : self.filled + len(features)] = features
         self.filled += len(features)
         if self.filled == len(self.coords):
+            fresh = self.path.with_suffix(".new")
             try:
-                fresh = self.path.with_suffix(".new")
                 feature_file.write(fresh, self.features, self.coords, self._attributes(encoder))
                 integrity.record(self.path, fresh)  # before the name is taken: a kill in between leaves no name
                 os.replace(fresh, self.path)
+            except DiskFull:  # no slide will fit any more
+                fresh.unlink(missing_ok=True)
+                raise
             except UserError as error:
                 self.failure = str(error)
             self.features = None

@@ -7,6 +7,7 @@ same on every run: no time stamps, fixed order.
 
 from __future__ import annotations
 
+import io
 import os
 from collections.abc import Iterable
 from pathlib import Path
@@ -35,7 +36,8 @@ def write(path: str | os.PathLike, features: np.ndarray, coords: np.ndarray, att
             f"{path}: {bad.size} tiles have features that are no numbers or exceed float16 (first: tile at level-0 px "
             f"({x}, {y})): check the encoder's weights, or set embedding.precision to fp32"
         )
-    with atomic(path) as scratch, h5py.File(scratch, "w") as file:
+    content = io.BytesIO()  # HDF5 crashes when a disk gets full while it writes to it
+    with h5py.File(content, "w") as file:
         chunks = (min(CHUNK_ROWS, max(1, len(half))), half.shape[1])
         file.create_dataset("features", data=half, chunks=chunks, track_times=False)
         places = file.create_dataset("coords", data=coords.astype(np.int32), track_times=False)
@@ -44,6 +46,8 @@ def write(path: str | os.PathLike, features: np.ndarray, coords: np.ndarray, att
             places.attrs["patch_size_level0"] = round(attributes["extent"])
         for key in sorted(attributes):
             file.attrs[key] = attributes[key]
+    with atomic(path) as scratch:
+        scratch.write_bytes(content.getbuffer())
 
 
 def read(path: str | os.PathLike, rows: np.ndarray | slice | None = None) -> tuple[np.ndarray, np.ndarray]:
@@ -53,7 +57,9 @@ def read(path: str | os.PathLike, rows: np.ndarray | slice | None = None) -> tup
     try:
         with h5py.File(path, "r") as file:
             features, coords = file["features"][:], file["coords"][:]
-    except (OSError, KeyError):
+            if features.ndim != 2 or coords.shape != (len(features), 2):
+                raise KeyError("coords")
+    except Exception:  # h5py and HDF5 raise of all kinds for what was edited
         raise UserError(f"{path}: is no feature file (or not whole): {integrity.again(path)}") from None
     return (features, coords) if rows is None else (features[rows], coords[rows])
 
@@ -69,7 +75,7 @@ def attributes(path: str | os.PathLike) -> dict:
                 raise KeyError("coords")
             plain = {key: value.item() if hasattr(value, "item") else value for key, value in file.attrs.items()}
             return plain | {"tiles": shape[0], "dim": shape[1]}
-    except (OSError, KeyError):
+    except Exception:  # h5py and HDF5 raise of all kinds for what was edited
         raise UserError(f"{path}: is no feature file (or not whole): {integrity.again(path)}") from None
 
 

@@ -17,9 +17,10 @@ from pathlib import Path
 
 import numpy as np
 
-from chowder.files import UserError
+from chowder.files import UserError, reason
 from chowder.slides.grid import NEAR
 
+LARGEST = 2**31  # px or um; no slide is wider
 LAYOUTS = ("chowder", "trident", "clam", "stamp", "histossl")
 PLACES = {
     "chowder": ("{}.h5",),
@@ -98,11 +99,28 @@ def read(path: str | Path, layout: str = "auto") -> Ready:
             ready = _pt(path)
         else:
             ready = _h5(path, layout)
-    except (OSError, ValueError, KeyError, TypeError, EOFError) as error:
+        ready = _checked(path, ready)
+    except UserError:
+        raise
+    except Exception as error:  # h5py, numpy and torch raise of all kinds for a damaged file
         raise UserError(
-            f"{path}: cannot be read as features ({type(error).__name__}: {error}): make it again"
+            f"{path}: cannot be read as features ({type(error).__name__}: {reason(error)}): make it again"
         ) from None
+    return ready
+
+
+def _checked(path: Path, ready: Ready) -> Ready:
+    """Return ``ready``. Errors: :class:`UserError` where it contradicts itself or is no numbers."""
     features = ready.features
+    for array in (features, ready.coords):
+        if array is not None and array.dtype.kind not in "iuf":
+            raise UserError(f"{path}: holds {array.dtype}, not numbers: make it again")
+    for name, value in (("mpp", ready.mpp), ("tile_um", ready.tile_um), ("extent", ready.extent)):
+        if value is not None and not (isinstance(value, int | float) and 0 < value < LARGEST):
+            raise UserError(f"{path}: {name} is {str(value)[:60]!r}, not a positive number: make it again")
+    for name, value in (("width", ready.width), ("height", ready.height)):
+        if value is not None and not (isinstance(value, int) and 0 < value < LARGEST):
+            raise UserError(f"{path}: {name} is {str(value)[:60]!r}, not a number of px: make it again")
     if features.ndim != 2 or not len(features) or not features.shape[1]:
         raise UserError(f"{path}: features are {features.shape}, not (tiles, P) with at least one tile: make it again")
     if ready.coords is not None and ready.coords.shape != (len(features), 2):
@@ -111,6 +129,8 @@ def read(path: str | Path, layout: str = "auto") -> Ready:
         raise UserError(f"{path}: holds NaN or infinity: make it again")
     if ready.coords is not None and (ready.coords < 0).any():
         raise UserError(f"{path}: tiles lie at negative places: features.layout may be wrong")
+    if ready.coords is not None and (ready.coords >= LARGEST).any():
+        raise UserError(f"{path}: tiles lie at places that no slide has: features.layout may be wrong")
     return ready
 
 
@@ -172,8 +192,9 @@ def _pt(path: Path) -> Ready:
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except (pickle.UnpicklingError, RuntimeError) as error:
-        reason = (str(error).splitlines() or ["not a tensor"])[0][:120]
-        raise UserError(f"{path}: holds more than a tensor or is damaged ({reason}): save the tensor alone") from None
+        raise UserError(
+            f"{path}: holds more than a tensor or is damaged ({reason(error, 120)}): save the tensor alone"
+        ) from None
     if not isinstance(content, torch.Tensor):
         raise UserError(f"{path}: holds a {type(content).__name__}, not a tensor: save the tensor alone")
     return Ready(content.float().numpy() if content.dtype == torch.bfloat16 else content.numpy())

@@ -6,7 +6,6 @@ docs/decisions/features_integrity.md has the measurements behind the two digests
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 import shlex
 import shutil
@@ -14,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from chowder.files import UserError, sha256, write_text
+from chowder.files import UserError, field, read_json, sha256, write_text
 
 FICLONE = 0x40049409  # ioctl of Linux: let a file share another one's blocks until one of them is written (reflink)
 _BLOCK = 256 * 1024  # bytes summed in both directions while they are in the cache
@@ -102,11 +101,12 @@ def read_manifest(path: str | os.PathLike) -> dict[str, dict[str, str]]:
     """Return ``file`` and ``sha256`` of each slide in a manifest of ``embed.py``."""
     try:
         return {
-            slide: {key: str(entry[key]) for key in ("file", "sha256")}
-            for slide, entry in json.loads(Path(path).read_text(encoding="utf-8"))["slides"].items()
+            slide: {key: field(path, entry, key, "text") for key in ("file", "sha256")}
+            for slide, entry in field(path, read_json(path), "slides", "object").items()
         }
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise UserError(f"{path}: not a record of embedded slides ({error!r}): {again(path)}") from None
+    except UserError as error:
+        reason = str(error).removeprefix(f"{path}: ").rpartition(": ")[0]
+        raise UserError(f"{path}: not a record of embedded slides ({reason}): {again(path)}") from None
 
 
 def separate_copy(source: str | os.PathLike, target: str | os.PathLike) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 from typing import Any
 
@@ -47,7 +48,8 @@ def write(
     exact = {"extent_level0": float(grid["extent"]), "level0_mpp": float(grid["mpp0"])}
     sides = {"level0_width": int(size[0]), "level0_height": int(size[1])}
     first, *more = paths(folder, slide, layout)
-    with atomic(first) as scratch, h5py.File(scratch, "w") as file:
+    content = io.BytesIO()  # HDF5 crashes when a disk gets full while it writes to it
+    with h5py.File(content, "w") as file:
         if layout == "stamp":
             file.create_dataset("feats", data=features.astype(np.float16), track_times=False)
             file.create_dataset("coords", data=coords * float(grid["mpp0"]), track_times=False)
@@ -70,8 +72,12 @@ def write(
                 places |= {"target_magnification": max(1, round(magnification * grid["size"] / grid["extent"]))}
         for key in sorted(places):
             owner.attrs[key] = places[key]
-    for path in more:
+    contents = [content]
+    for _ in more:
         import torch
 
+        contents.append(io.BytesIO())
+        torch.save(torch.from_numpy(features.astype(np.float32)), contents[-1])
+    for path, content in zip((first, *more), contents, strict=True):
         with atomic(path) as scratch:
-            torch.save(torch.from_numpy(features.astype(np.float32)), scratch)
+            scratch.write_bytes(content.getbuffer())

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+
+from chowder.files import UserError, field, read_json
 
 
 def plan(slides: Sequence[str], size: int, made: Mapping[str, Sequence[str]]) -> dict[str, list[str]]:
@@ -42,8 +43,8 @@ def made(folder: str | Path) -> dict[str, list[str]]:
     found = {}
     for path in Path(folder).glob("*.json"):
         try:
-            found[path.stem] = list(json.loads(path.read_text(encoding="utf-8"))["slides"])
-        except (OSError, ValueError, KeyError, TypeError):
+            found[path.stem] = list(field(path, read_json(path), "slides", "object"))
+        except UserError:
             continue
     return found
 

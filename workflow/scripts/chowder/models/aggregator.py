@@ -17,7 +17,7 @@ from chowder import seeds
 from chowder.features.bags import Bags, as_bags, check_labels
 from chowder.files import UserError
 from chowder.models.calibration import undertrained
-from chowder.models.model_file import read_content, save_content
+from chowder.models.model_file import made_of, read_content, save_content
 from chowder.models.scorer import pick_device
 from chowder.models.trainer import one_torch_thread
 from chowder.progress import Progress
@@ -286,7 +286,7 @@ class Aggregator:
     @classmethod
     def load(cls, path: Any) -> Aggregator:
         """Load what :meth:`save` wrote. Errors: a file of another kind of model, or no model file."""
-        return cls.from_content(read_content(path, cls.kind))
+        return made_of(path, read_content(path, cls.kind), cls.from_content)
 
 
 class NumpySeeded:

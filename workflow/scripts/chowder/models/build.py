@@ -7,7 +7,7 @@ from typing import Any
 
 from chowder.files import UserError
 from chowder.models import names
-from chowder.models.model_file import read_content
+from chowder.models.model_file import made_of, read_content
 
 
 def _class(kind: str) -> type:
@@ -88,4 +88,4 @@ def load(path: Any) -> Any:
     content = read_content(path)
     if content["kind"] not in names.KINDS:
         raise UserError(f"{path}: not a model file of this workflow (kind {content['kind']}): train the method again")
-    return _class(content["kind"]).from_content(content)
+    return made_of(path, content, _class(content["kind"]).from_content)

@@ -11,7 +11,7 @@ import torch
 from chowder.features.bags import Bags, as_bags, check_labels
 from chowder.files import UserError
 from chowder.models.calibration import Evidence, selected
-from chowder.models.model_file import read_content, save_content
+from chowder.models.model_file import made_of, read_content, save_content
 from chowder.models.names import tile_score
 from chowder.models.networks import ChowderEnsemble, Ensemble, WeldonEnsemble
 from chowder.models.scorer import PRECISIONS, FeatureStore, pick_device
@@ -227,7 +227,7 @@ class EnsembleEstimator:
     @classmethod
     def load(cls, path: Any) -> EnsembleEstimator:
         """Load what :meth:`save` wrote. Errors: a file of another kind of model, or no model file."""
-        return cls.from_content(read_content(path, cls.kind))
+        return made_of(path, read_content(path, cls.kind), cls.from_content)
 
 
 class Weldon(EnsembleEstimator):

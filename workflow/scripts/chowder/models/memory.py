@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import csv
 import functools
-import json
 import math
 import os
 from collections.abc import Iterable
 from pathlib import Path
 
+from chowder.files import UserError, field, read_json
 from chowder.models import names
 
 MB = 1e6
@@ -118,7 +118,8 @@ def raised(megabytes: int, attempt: int) -> int:
 def of_summary(summary: str | os.PathLike) -> tuple[tuple[int, ...], tuple[int, ...]]:
     """Return sampled and tiles of every slide, from ``tiles/summary.csv``.
 
-    Errors: :class:`FileNotFoundError` where it is not there yet; what is in it is checked by the jobs.
+    Errors: :class:`FileNotFoundError` where it is not there yet. One that was edited counts as empty: the job that
+    reads it says what is wrong.
     """
     return _summary(os.fspath(summary), os.stat(summary).st_mtime_ns)
 
@@ -130,12 +131,19 @@ def of_index(index: str | os.PathLike) -> tuple[int, tuple[int, ...]]:
 
 @functools.lru_cache(maxsize=16)
 def _summary(path: str, _: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    with Path(path).open(newline="", encoding="utf-8") as handle:
-        rows = list(csv.DictReader(handle))
-    return tuple(int(row["sampled"]) for row in rows), tuple(int(row["tiles"]) for row in rows)
+    try:
+        with Path(path).open(newline="", encoding="utf-8") as handle:
+            rows = list(csv.DictReader(handle))
+        return tuple(int(row["sampled"]) for row in rows), tuple(int(row["tiles"]) for row in rows)
+    except (KeyError, TypeError, ValueError, csv.Error):
+        return (), ()
 
 
 @functools.lru_cache(maxsize=16)
 def _index(path: str, _: int) -> tuple[int, tuple[int, ...]]:
-    content = json.loads(Path(path).read_text(encoding="utf-8"))
-    return int(content["dim"]), tuple(int(entry["tiles"]) for entry in content["slides"])
+    try:
+        content = read_json(path)
+        slides = field(path, content, "slides", "list")
+        return field(path, content, "dim", "count"), tuple(field(path, entry, "tiles", "count") for entry in slides)
+    except UserError:
+        return 1, ()

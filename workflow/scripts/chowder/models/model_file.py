@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Callable
 from typing import Any
 
 import torch
 
-from chowder.files import UserError, atomic
+from chowder.files import UserError, atomic, reason
 
 
 def save_content(path: Any, content: dict[str, Any]) -> None:
@@ -31,8 +32,20 @@ def read_content(path: Any, kind: str | None = None) -> dict[str, Any]:
     except FileNotFoundError:
         raise UserError(f"{path}: no such model file: train the method first") from None
     except Exception as error:
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise UserError(f"{path}: not a model file of this workflow ({reason}): train the method again") from None
+        raise UserError(
+            f"{path}: not a model file of this workflow ({reason(error)}): train the method again"
+        ) from None
     if kind is not None and content["kind"] != kind:
         raise UserError(f"{path}: holds a {content['kind']} model, not {kind}")
     return content
+
+
+def made_of(path: Any, content: dict[str, Any], make: Callable[[dict[str, Any]], Any]) -> Any:
+    """Return ``make(content)``, the estimator. Errors: :class:`UserError` when parts of the content do not fit."""
+    try:
+        return make(content)
+    except UserError:
+        raise
+    except Exception as error:
+        what = f"{type(error).__name__}: {reason(error)}"
+        raise UserError(f"{path}: not a whole model file ({what}): train the method again") from None

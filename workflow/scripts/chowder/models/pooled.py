@@ -134,9 +134,9 @@ class PooledLogistic:
     @classmethod
     def load(cls, path: Any) -> PooledLogistic:
         """Load what :meth:`save` wrote. Errors: a file of another kind of model, or no model file."""
-        from chowder.models.model_file import read_content
+        from chowder.models.model_file import made_of, read_content
 
-        return cls.from_content(read_content(path, cls.kind))
+        return made_of(path, read_content(path, cls.kind), cls.from_content)
 
 
 class MeanPool(PooledLogistic):

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from chowder.files import UserError, write_text
+from chowder.files import UserError, reason, write_text
 from chowder.models.names import UNDERTRAINED_ADVICE
 
 
@@ -79,8 +79,10 @@ def _reading(path: str | Path) -> Iterator[list[dict[str, str]]]:
             yield list(csv.DictReader(handle))
     except FileNotFoundError:
         raise UserError(f"{path}: no such predictions file: train the method first") from None
-    except (IndexError, KeyError, ValueError, TypeError) as error:
-        raise UserError(f"{path}: not a predictions file ({error!r}): train the method again") from None
+    except (IndexError, KeyError, ValueError, TypeError, AttributeError, OverflowError, OSError, csv.Error) as error:
+        raise UserError(
+            f"{path}: not a predictions file ({type(error).__name__}: {reason(error)}): train the method again"
+        ) from None
 
 
 def write_curve(path: str | Path, history: np.ndarray, undertrained: Sequence[int] = ()) -> None:

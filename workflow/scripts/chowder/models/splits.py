@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from chowder import seeds
-from chowder.files import UserError
+from chowder.files import UserError, field, read_json
 from chowder.models.folds import Member, assign
 
 
@@ -221,16 +221,13 @@ def ensemble_curve(
 
 def read_splits(path: str | Path, names: Iterable[str] | None = None) -> dict[str, dict[str, list[str]]]:
     """Return the named splits (default all) of a ``splits.json``, in that order, each once."""
-    import json
-
-    try:
-        content = json.loads(Path(path).read_text(encoding="utf-8"))
-    except (FileNotFoundError, ValueError) as error:
-        raise UserError(f"{path}: can't read the splits ({error}): make them again") from None
+    content = read_json(path)
     names = list(dict.fromkeys(names)) if names is not None else list(content)
     for name in names:
         if name not in content:
             raise UserError(f"{path}: there is no split {name!r}: use one of {', '.join(content)}")
+        for side in ("train", "test"):
+            field(path, field(path, content, name, "object"), side, "list of texts")
     return {name: content[name] for name in names}
 
 

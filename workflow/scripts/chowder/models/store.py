@@ -17,7 +17,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from chowder.files import UserError, atomic, read_json
+from chowder.files import UserError, atomic, field, read_json, write_text
 
 MODEL, PREDICTIONS, CURVE, TIMING = "model.pt", "predictions.csv", "curve.csv", "timing.json"
 
@@ -83,7 +83,7 @@ class Store:
         scratch = Path(tempfile.mkdtemp(prefix=".new-", dir=self.folder))
         try:
             yield scratch
-            (scratch / "sums.json").write_text(json.dumps({p.name: _sum(p) for p in sorted(scratch.iterdir())}))
+            write_text(scratch / "sums.json", json.dumps({p.name: _sum(p) for p in sorted(scratch.iterdir())}))
             for path in (*scratch.iterdir(), scratch):
                 handle = os.open(path, os.O_RDONLY)
                 os.fsync(handle)
@@ -99,7 +99,7 @@ class Store:
         try:
             known = read_json(self.folder / key / "sums.json").get(name)
             fine = _sum(source) == known
-        except OSError:
+        except (OSError, UserError):
             fine = False
         if not fine:
             raise UserError(f"{source}: was altered or removed: delete the folder {source.parent} and run again")
@@ -108,7 +108,10 @@ class Store:
 
     def timing(self, key: str) -> dict[str, Any]:
         """Seconds of training (``seconds``), ``epochs``, and the members left on the plateau (``undertrained``)."""
-        return read_json(self.folder / key / TIMING)
+        path = self.folder / key / TIMING
+        content = read_json(path)
+        kinds = {"seconds": "number", "epochs": "count", "undertrained": "list"}
+        return {name: field(path, content, name, kind) for name, kind in kinds.items()}
 
 
 def _sum(path: Path) -> str:

@@ -106,6 +106,8 @@ def _stored(page: tifffile.TiffPage, total: int) -> Stored:
     sparse = np.zeros((0, 0), bool)
     if 322 in tags and 323 in tags and 325 in tags:
         tile = (int(tags[322][0]), int(tags[323][0]))
+        if min(tile) < 1:
+            raise ValueError("a tile without an extent")
         shape = (-(-size[1] // tile[1]), -(-size[0] // tile[0]))
         if lengths.size == shape[0] * shape[1] == starts.size:
             sparse = (lengths == 0).reshape(shape)

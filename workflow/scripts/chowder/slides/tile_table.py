@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from dataclasses import asdict
+from dataclasses import Field, asdict, astuple, fields
 
 import numpy as np
 
@@ -33,9 +33,20 @@ def read(path: str | os.PathLike) -> tuple[np.ndarray, Grid, str]:
         record = json.loads(table.schema.metadata[KEY])
         slide = record.pop("slide")
         corners = np.stack([table["x"].to_numpy(), table["y"].to_numpy()], 1).astype(np.int32)
-        return corners, Grid(**record), slide
-    except (pa.ArrowInvalid, OSError, KeyError, TypeError, ValueError):
+        grid = Grid(**record)
+        if not isinstance(slide, str) or not all(map(_fits, fields(grid), astuple(grid))):
+            raise ValueError
+        return corners, grid, slide
+    except (pa.ArrowException, OSError, KeyError, TypeError, ValueError, AttributeError, RecursionError):
         raise UserError(f"{path}: is no tile table: remove it and run the tiling again") from None
+
+
+def _fits(known: Field, value) -> bool:
+    """Whether a value of a grid is of its field's type; a number is finite and not negative; a length is not 0."""
+    kinds = {"int": int, "float": int | float, "str": str}[known.type]
+    if isinstance(value, bool) or not isinstance(value, kinds):
+        return False
+    return isinstance(value, str) or (0 <= value < 2**53 and (known.type == "int" or value > 0))
 
 
 def count(path: str | os.PathLike) -> int:
@@ -45,5 +56,5 @@ def count(path: str | os.PathLike) -> int:
 
     try:
         return pq.read_metadata(path).num_rows
-    except (pa.ArrowInvalid, OSError):
+    except (pa.ArrowException, OSError):
         raise UserError(f"{path}: is no tile table: remove it and run the tiling again") from None

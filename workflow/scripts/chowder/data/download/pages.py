@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import logging
+import struct
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,6 +14,8 @@ from chowder.data.download.sparse import Ranges, SparseFile
 from chowder.files import UserError
 
 AHEAD = 4 << 10  # bytes asked for at once while directories are read
+# What tifffile raises for a damaged directory. Not Exception: what the network raises must go on.
+DAMAGED = (ValueError, LookupError, TypeError, AttributeError, ArithmeticError, RuntimeError, struct.error, MemoryError)
 
 
 @dataclass(frozen=True)
@@ -65,6 +68,8 @@ class Window(io.RawIOBase):
     def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
         """Move the position, as files do."""
         base = {io.SEEK_SET: 0, io.SEEK_CUR: self.at, io.SEEK_END: self.part.version.length}[whence]
+        if base + offset < 0:
+            raise ValueError(f"no position {base + offset} in a file")
         self.at = base + offset
         return self.at
 
@@ -124,7 +129,7 @@ def directories(window: Window) -> list[Page]:
                 seen.add(page.offset)
                 pages.append(_page(len(pages), page, file, window))
             return pages
-    except (tifffile.TiffFileError, ValueError, KeyError, IndexError, TypeError):
+    except DAMAGED:
         return []
 
 
@@ -139,17 +144,19 @@ def _page(number: int, page, file, window: Window) -> Page:
     }
     tile = (int(tags[322][0]), int(tags[323][0])) if 322 in tags and 323 in tags else None
     offsets, counts = (tags.get(code, np.zeros(0)).astype(np.int64) for code in (324, 325))
-    if offsets.size != counts.size:
-        raise ValueError("as many offsets as byte counts are needed")
+    if offsets.size != counts.size or (offsets < 0).any() or (counts < 0).any():
+        raise ValueError("as many offsets as byte counts are needed, none of them negative")
     tables = bytes(page.tags[347].value) if 347 in page.tags else b""
     size = (int(tags[256][0]), int(tags[257][0]))
+    if min(*size, *(tile or size)) < 1:
+        raise ValueError("an image or tile without an extent")
     return Page(number, size, tile, int(tags.get(259, [1])[0]), tables, offsets, counts)
 
 
 def check_places(pages: list[Page], total: int, url: str) -> None:
     """Refuse a file whose tiles are said to lie beyond its end. ``total`` in bytes."""
     for page in pages:
-        lost = int(((page.counts > 0) & ((page.offsets < 0) | (page.offsets + page.counts > total))).sum())
+        lost = int(((page.counts > 0) & ((page.offsets < 0) | (page.counts > total - page.offsets))).sum())
         if lost:
             raise UserError(
                 f"{url}: is cut off: {lost} tiles of its image {page.number} ({page.size[0]} x {page.size[1]} px) lie "

@@ -18,7 +18,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from chowder.data.download.partial import tell
-from chowder.files import UserError, write_text
+from chowder.files import UserError, field, read_json, write_text
 
 FOLDER = ".places"  # in the folder of the slides: the plan, the lock, and one ticket per running fetch
 WAITING, HELD = "waiting", "held"
@@ -57,10 +57,11 @@ def read_plan(folder: str | os.PathLike) -> Plan:
     """Read what :func:`write_plan` wrote. Errors: :class:`UserError` when there is none."""
     path = Path(folder, FOLDER, "plan.json")
     try:
-        values = json.loads(path.read_text(encoding="utf-8"))
-        groups = tuple(map(tuple, values["groups"]))
-        return Plan(values["at_once"], groups, values["keep_going"])
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        values = read_json(path)
+        places = field(path, values, "at_once", "count")
+        field(path, {"groups": [s for group in values["groups"] for s in group]}, "groups", "list of texts")
+        return Plan(places, tuple(map(tuple, values["groups"])), bool(values["keep_going"]))
+    except (KeyError, TypeError, UserError) as error:
         raise UserError(f"{path}: no plan of this run ({error!r}): delete it and run again") from None
 
 
@@ -184,7 +185,7 @@ def _others(places: Path, own: str) -> dict[str, str]:
 def _lost(places: Path) -> set[str]:
     try:
         return set(json.loads((places / "lost.json").read_text(encoding="utf-8")))
-    except (OSError, ValueError):
+    except (OSError, ValueError, TypeError):
         return set()
 
 

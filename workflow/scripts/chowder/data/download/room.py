@@ -74,7 +74,10 @@ def once_a_run(plan: Plan, folder: str | os.PathLike, sizes: Callable[[list[str]
             line, enough = judge(plan, folder, need, free)
             tell(line)
             write_text(note, json.dumps("" if enough else line) + "\n")
-        problem = json.loads(note.read_text(encoding="utf-8"))
+        try:
+            problem = json.loads(note.read_text(encoding="utf-8"))
+        except ValueError:
+            raise UserError(f"{note}: was edited: delete it and run again") from None
     if problem:
         raise UserError(problem)
 

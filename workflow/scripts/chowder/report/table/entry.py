@@ -6,7 +6,7 @@ import math
 from pathlib import Path
 from typing import Any
 
-from chowder.files import read_json
+from chowder.files import UserError, read_json
 from chowder.report.table.remarks import undertrained
 
 RATES = ("0.25", "0.5", "1", "2", "4", "8")
@@ -25,6 +25,16 @@ def method_entry(
 ) -> tuple[dict, dict]:
     """Return :func:`entry` of the files. ``settings``: froc_mode (else the files')."""
     content = read_json(auc)
+    try:
+        return _method_entry(content, froc, timing, encoder=encoder, method=method, settings=settings)
+    except (AttributeError, KeyError, TypeError, ValueError, OverflowError) as error:
+        files = ", ".join(str(path) for path in (auc, froc, timing) if path)
+        raise UserError(
+            f"{files}: one of them was edited ({error!r}): delete them and run the workflow again"
+        ) from None
+
+
+def _method_entry(content: dict, froc: Path | None, timing: Path | None, *, encoder: str, method: str, settings: dict):
     mode = settings.get("froc_mode") or (content.get("settings") or {}).get("froc_mode") or "official"
     return entry(
         content,

@@ -10,8 +10,8 @@ _LATEX |= {"¼": "1/4", "½": "1/2", "µ": r"$\mu$"}
 
 
 def latex(text: str) -> str:
-    """Text made safe for LaTeX."""
-    return "".join(_LATEX.get(letter, letter) for letter in text)
+    """Text made safe for LaTeX, on one line."""
+    return "".join(_LATEX.get(letter, letter) for letter in " ".join(text.split()))
 
 
 def to_latex(bench: table.Benchmark) -> str:

@@ -17,6 +17,7 @@ from chowder.report import paper
 from chowder.report.table.html import forest
 from chowder.report.table.page import Head, Item, badge, download, listed, page, sortable
 from chowder.report.table.rows import SIMULATED
+from chowder.report.table.text import literal, pipe
 
 #: Numbers with an interval: key in measures.json and column, heading, group.
 ESTIMATES = (
@@ -57,6 +58,15 @@ def entry(path: Path, sizes_path: Path, *, encoder: str, method: str) -> tuple[d
         sizes = pd.read_csv(sizes_path)
     except (OSError, ValueError) as error:
         raise UserError(f"{sizes_path}: cannot be read as CSV ({error}): make it again with its rule") from None
+    try:
+        return _entry(content, sizes, encoder, method), content
+    except (AttributeError, KeyError, TypeError) as error:
+        raise UserError(
+            f"{path}, {sizes_path}: one of them was edited ({error!r}): delete them and run the workflow again"
+        ) from None
+
+
+def _entry(content: dict[str, Any], sizes: pd.DataFrame, encoder: str, method: str) -> dict[str, Any]:
     row: dict[str, Any] = {"encoder": encoder, "method": method}
     test = content.get("competition") or {}
     for key, _, _ in ESTIMATES:
@@ -72,7 +82,7 @@ def entry(path: Path, sizes_path: Path, *, encoder: str, method: str) -> tuple[d
         row[column] = one.get("sensitivity")
         row |= {f"{column}_{end}": one.get(end) for end in ENDS}
         row[f"{column}_lesions"] = one.get("lesions")
-    return row, content
+    return row
 
 
 def build(entries: Sequence[tuple[dict, dict]], settings: dict) -> Measures:
@@ -198,17 +208,15 @@ def to_markdown(table: Measures) -> str:
     """Return the table in GitHub Markdown with its notes."""
     heads, rows = shown(table)
     prefix = {"Cross-validation": "CV ", "Lesions found, by size": "lesions ", "Test slides": "test "}
-    lines = [f"# {table.title}", ""]
+    lines = [f"# {literal(table.title)}", ""]
     if table.simulated:
         lines += [f"> **{SIMULATED}**: made by this workflow, not patients' tissue.", ""]
-    names = [prefix.get(group, "") + head for _, head, group in heads]
-    lines += [_pipe(names), _pipe([":--" if group == "" else "--:" for _, _, group in heads])]
-    lines += [_pipe([" ".join(part for part in (cell.text, cell.interval) if part) for cell in row]) for row in rows]
-    return "\n".join([*lines, "", *(f"- {note}" for note in table.notes)]) + "\n"
-
-
-def _pipe(cells: Sequence[str]) -> str:
-    return "| " + " | ".join(cells) + " |"
+    names = [literal(prefix.get(group, "") + head) for _, head, group in heads]
+    lines += [pipe(names), pipe([":--" if group == "" else "--:" for _, _, group in heads])]
+    lines += [
+        pipe([" ".join(part for part in (literal(cell.text), cell.interval) if part) for cell in row]) for row in rows
+    ]
+    return "\n".join([*lines, "", *(f"- {literal(note)}" for note in table.notes)]) + "\n"
 
 
 def to_html(table: Measures) -> str:

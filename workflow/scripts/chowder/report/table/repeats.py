@@ -10,6 +10,7 @@ from chowder.evaluation.repeats import Repeated
 from chowder.models.names import label
 from chowder.report.table.page import badge, listed, page, plain
 from chowder.report.table.rows import SIMULATED
+from chowder.report.table.text import literal, pipe
 
 SHOWN = (("auc_cv", "AUC, cross-validation"), ("auc_test", "AUC, test"), ("froc", "FROC"))
 ENDS = ("", "_repeats_sd", "_low", "_high")
@@ -61,11 +62,11 @@ def _notes(confidence: float) -> list[str]:
 def to_markdown(title: str, rows: Sequence[Row], confidence: float, simulated: bool) -> str:
     """Return the table in GitHub Markdown with its notes."""
     heads, lines = _shown(rows)
-    text = [f"# {title}", ""]
+    text = [f"# {literal(title)}", ""]
     text += [f"> **{SIMULATED}**: made by this workflow, not patients' tissue.", ""] if simulated else []
-    text += ["| " + " | ".join(heads) + " |", "|" + " --- |" * len(heads)]
-    text += ["| " + " | ".join(cells) + " |" for cells in lines]
-    return "\n".join([*text, "", *(f"- {note}" for note in _notes(confidence))]) + "\n"
+    text += [pipe(heads), "|" + " --- |" * len(heads)]
+    text += [pipe([literal(cell) for cell in cells]) for cells in lines]
+    return "\n".join([*text, "", *(f"- {literal(note)}" for note in _notes(confidence))]) + "\n"
 
 
 def to_html(title: str, rows: Sequence[Row], confidence: float, simulated: bool) -> str:
