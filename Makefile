@@ -4,7 +4,7 @@ CORES ?= all
 LOCK := envs/requirements.lock
 READY := .venv/.ready
 
-.PHONY: demo demo-modern docs init faults test lint bench report reruns env lock clean-env
+.PHONY: demo demo-modern docs init faults test fuzz lint bench report reruns doctor env lock clean-env
 .DELETE_ON_ERROR:
 
 env: $(READY)
@@ -39,6 +39,15 @@ docs: env
 
 test: env
 	.venv/bin/python -m pytest -q -n 2 --dist loadgroup $(PYTEST)
+
+# Every reader against damaged files: 20,000 each (CASES), about half an hour. CI tries 200.
+fuzz: env
+	FUZZ_CASES=$(or $(CASES),20000) .venv/bin/python -m pytest -q -n 2 tests/unit/test_fuzz.py $(PYTEST)
+
+# Can this machine and the config do the run? make doctor CONFIG=config/camelyon16.yaml; works where .venv is broken, too.
+doctor:
+	@test -x .venv/bin/python || { echo "wrong   python    no .venv here"; echo "                  -> make env"; exit 1; }
+	@.venv/bin/python workflow/scripts/doctor.py --configfile $(CONFIG)
 
 lint: env
 	PATH="$(CURDIR)/.venv/bin:$$PATH" sh tests/lint.sh
