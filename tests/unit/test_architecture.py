@@ -27,6 +27,7 @@ FLOORS = (
     {"features"},
     {"models", "evaluation"},
     {"report", "preflight"},
+    {"doctor"},
 )
 FLOOR = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}
 LONGEST = 420  # lines

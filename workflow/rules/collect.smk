@@ -123,6 +123,21 @@ rule overview:
         " > {log:q} 2>&1"
 
 
+rule doctor:
+    """Look at this machine and the config: can the run work? (Answered while the Snakefile is read, see common.smk.)"""
+    log:
+        f"{LOGS}/doctor.log",
+    localrule: True
+    resources:
+        mem_mb=300,
+        runtime=5,
+    params:
+        **program("doctor"),
+        config=untracked(json.dumps(config)),
+    shell:
+        "python {params.program:q}" " --config {params.config:q}" " 2>&1 | tee {log:q}"
+
+
 rule report_html:
     """Snakemake's own report of the table and figures, written by a second Snakemake that only reads."""
     input:
