@@ -31,6 +31,8 @@ dpkg -s $PACKAGES > /dev/null 2>&1 || {
     [ -z "${OURS:-}" ] || rm /usr/sbin/policy-rc.d
 }
 
+CONF=/etc/slurm/slurm.conf # its place: the plugin passes no variable on to a job
+[ ! -e $CONF ] || { echo "error: $CONF is there: this machine has a Slurm of its own, use another"; exit 2; }
 W=$(mktemp -d /tmp/slurm.XXXXXX)
 chmod 755 "$W"
 STARTED=
@@ -39,6 +41,7 @@ finish() {
     for pid in $STARTED; do kill "$pid" 2> /dev/null || true; done
     sleep 1
     for pid in $STARTED; do kill -9 "$pid" 2> /dev/null || true; done
+    rm -f "$CONF"
     if [ -n "$KEEP" ]; then echo "kept: $W"; else rm -rf "$W"; fi
 }
 trap finish EXIT
@@ -84,7 +87,8 @@ END
     STARTED="$! $STARTED"
 fi
 
-cat > "$W/slurm.conf" << END
+mkdir -p /etc/slurm
+cat > $CONF << END
 ClusterName=test
 SlurmctldHost=$HOST(127.0.0.1)
 SlurmctldPort=16817
@@ -110,7 +114,6 @@ ReturnToService=2
 NodeName=$HOST NodeAddr=127.0.0.1 CPUs=$CPUS RealMemory=$MEMORY State=UNKNOWN
 PartitionName=test Nodes=$HOST Default=YES MaxTime=INFINITE State=UP
 END
-export SLURM_CONF="$W/slurm.conf"
 if [ -n "$ACCOUNTING" ]; then
     for _ in $(seq 60); do sacctmgr -n show cluster > /dev/null 2>&1 && break; sleep 0.5; done
     sacctmgr -i add cluster test > "$W/sacctmgr.log" 2>&1 || true

@@ -5,6 +5,7 @@ tests/slurm/run.sh runs it for real.
 
 from __future__ import annotations
 
+import os
 import re
 from collections import Counter
 
@@ -26,13 +27,17 @@ def sent(output: str) -> dict[str, int]:
     return dict(Counter(groups + alone))
 
 
-def test_camelyon16_is_less_than_a_hundred_slurm_jobs(fresh):
+def test_camelyon16_is_less_than_a_hundred_slurm_jobs(fresh, tmp_path, monkeypatch):
+    (tmp_path / "sinfo").write_text("#!/bin/sh\necho gpu:a100:4\n")
+    (tmp_path / "sinfo").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
     plan = snakemake(fresh, "-n", *PROFILE, "--configfile", "config/camelyon16.yaml").stdout
     jobs, rules = sent(plan), planned(plan)
     assert rules["tissue"] == rules["tiles"] == 399 and rules["embed"] == 50, rules
     assert jobs["slides"] == 50, "one for each shard: its slides are on the disk together"
     assert jobs["method"] == rules["evaluate"] == 11 and jobs["figures"] == 1, jobs
     assert sum(jobs.values()) < 100, jobs
+    assert plan.count("gpu=1") == rules["embed"] + rules["train"], "device: auto, and this Slurm has GPUs"
     assert f"are {sum(jobs.values())} Slurm jobs" in " ".join((ROOT / "docs/operations.md").read_text().split())
 
 

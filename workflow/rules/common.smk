@@ -42,6 +42,9 @@ def own_folder():
     return checkout / here.path
 
 
+# Whether jobs run on this machine: `--jobs` without `--cores` counts its cores, and is for others beside an executor.
+# (workflow.local_exec is known only after the rules are read, and is then to be asked in functions.)
+HERE = workflow.resource_settings.nodes is None
 WORKFLOW = own_folder()
 PROGRAMS = WORKFLOW / "scripts"
 sys.path.insert(0, str(PROGRAMS.resolve()))
@@ -498,7 +501,7 @@ def embed_priority(wildcards):
 
 def gpus(section):
     """How many accelerators a job of ``section`` takes."""
-    return machine.accelerators(config[section]["device"], cluster=not workflow.local_exec)
+    return machine.accelerators(config[section]["device"], cluster=not HERE)
 
 
 # --- memory and time --------------------------------------------------------------------------------------------------
@@ -516,7 +519,7 @@ def features_limit():
     wanted = config["training"]["in_memory_gb"]
     if wanted != "auto":
         return f"--in-memory-gb {wanted}"
-    here = workflow.local_exec and not workflow.remote_exec
+    here = HERE and not workflow.remote_exec
     return f"--memory-mb {workflow.global_resources['mem_mb'].value}" if here else ""
 
 
@@ -550,7 +553,7 @@ def localise_memory(wildcards, input, attempt):
 
 
 # Jobs of this machine together take no more than it has, unless --resources mem_mb says otherwise.
-if workflow.local_exec and "mem_mb" not in workflow.global_resources:
+if HERE and "mem_mb" not in workflow.global_resources:
     workflow.register_resource("mem_mb", machine.memory_mb())
 
 
@@ -672,17 +675,22 @@ def share_the_node():
     given = os.environ.get("SLURM_CPUS_PER_TASK", "")
     if workflow.remote_exec and given.isdigit():
         workflow.global_resources["_cores"] = int(given)
-    if workflow.remote_exec and not workflow.local_exec:
+    if workflow.remote_exec and not HERE:
         for one in workflow.rules:
-            one.group = "node"
-        workflow.group_settings = dataclasses.replace(workflow.group_settings, group_components={"node": 10**6})
+            one.group = all_of_this_slurm_job
+
+
+def all_of_this_slurm_job(wildcards):
+    """The group of every job on a node. (Snakemake sets the number of components after it has read the rules.)"""
+    workflow.group_settings = dataclasses.replace(workflow.group_settings, group_components={"node": 10**6})
+    return "node"
 
 
 # --- jobs of this machine ---------------------------------------------------------------------------------------------
 # Snakemake's limit on submissions per second is for clusters. In 9.27.1 every round of the scheduler starts a timer, every
 # timer a round, and the last timers hold up the end of the run (docs/operations.md).
 
-if workflow.local_exec and workflow.is_main_process and hasattr(workflow.scheduling_settings, "max_jobs_per_timespan"):
+if HERE and workflow.is_main_process and hasattr(workflow.scheduling_settings, "max_jobs_per_timespan"):
     workflow.scheduling_settings.max_jobs_per_timespan = None
 
 # --- a run that was killed --------------------------------------------------------------------------------------------
