@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import sys
+from importlib import metadata
 from pathlib import Path
 
 import numpy as np
@@ -43,6 +45,15 @@ def embedded(index: Path, known: dict) -> dict:
                 "that features and encoder agree"
             )
     return known | {"precision": found["precision"], "code": found["code"]}
+
+
+def versions() -> dict[str, str]:
+    """Return the versions of Python and of the packages that decode, embed and train."""
+    found = {"python": sys.version.split()[0]} | identity.library_versions()
+    for package in ("scikit-learn", "torchmil"):
+        with contextlib.suppress(metadata.PackageNotFoundError):
+            found[package] = metadata.version(package)
+    return found
 
 
 def highest_red(paths: list[str]) -> float | None:
@@ -101,7 +112,7 @@ def main(argv: list[str] | None = None) -> None:
         "cohort": cohort,
         "training": args.training,
         "numbers": numbers(args.auc, args.froc),
-        "versions": {"python": sys.version.split()[0]} | identity.library_versions(),
+        "versions": versions(),
     }
     readme = README.format(
         title=manifest["title"],

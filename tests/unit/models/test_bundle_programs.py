@@ -133,6 +133,7 @@ def test_a_bundle_tells_what_the_files_say(slides):
     assert found.manifest["full_red"] == pytest.approx(np.quantile(scores, 0.995))
     assert found.manifest["numbers"] == {"auc_test": {"auc": 0.8}, "auc_cross_validation": {"auc_mean": 0.7}}
     assert "one" not in json.dumps(found.manifest["cohort"]), "no slide's name"
+    assert {"python", "torch", "timm", "scikit-learn", "chowder"} <= set(found.manifest["versions"])
     readme = found.read("README.txt").decode()
     assert "For research, not for diagnosis" in readme
     assert "(simulated slides)" in readme
