@@ -415,6 +415,7 @@ CHANGES: list[Change] = [
         figures__heatmaps=["test_002"],
     ),
     *keys("`figures.gallery`", plus(REPORT, figure_gallery=1), figures__gallery=2),
+    *keys("`figures.viewer_mpp`: the viewer, which is no default target", NOTHING, figures__viewer_mpp=1),
     *keys(
         "`predict.model`, `slides`, `name` (one of them alone)",
         NOTHING,

@@ -43,6 +43,18 @@ rule bundles:
         lambda wildcards: bundles_of_all(),
 
 
+rule exports:
+    """Tile scores of the slides in figures.heatmaps for viewers: GeoJSON for QuPath, XML for ASAP, every method."""
+    input:
+        expand(
+            f"{RESULTS}/exports/{{encoder}}/{{method}}/{{slide}}.{{form}}",
+            encoder=ENCODERS,
+            method=METHODS,
+            slide=DRAWN,
+            form=["geojson", "xml"],
+        ),
+
+
 rule report:
     """The page to open first, and Snakemake's report of how every file was made."""
     input:

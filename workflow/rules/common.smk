@@ -332,6 +332,24 @@ def bundles_of_all():
     return expand(f"{RESULTS}/bundles/{{encoder}}/{{method}}.zip", encoder=ENCODERS, method=METHODS)
 
 
+# --- viewer -----------------------------------------------------------------------------------------------------------
+
+VIEWED = list(SLIDES) if BUNDLE else DRAWN if PIXELS and not STREAMING else []
+VIEWER_NOTE = "For research, not for diagnosis." if BUNDLE else ""
+VIEWER_PAGE = fingerprint.of_texts(sorted((WORKFLOW / "report" / "viewer").glob("*")))
+
+
+def viewed_results():
+    """Predictions of each method, and its tile scores of each slide that is shown."""
+    if BUNDLE:
+        tables, scores = [f"{PREDICTED}/predictions.csv"], [f"{PREDICTED}/tile_scores"]
+    else:
+        encoder = next(iter(ENCODERS))
+        tables = [f"{RESULTS}/predictions/{encoder}/{m}/competition.csv" for m in METHODS]
+        scores = [f"{RESULTS}/tile_scores/{encoder}/{m}" for m in METHODS]
+    return {"predictions": tables, "scores": [f"{folder}/{slide}.parquet" for folder in scores for slide in VIEWED]}
+
+
 # --- numbers of others ------------------------------------------------------------------------------------------------
 
 PUBLISHED = (
