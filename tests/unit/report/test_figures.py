@@ -1,5 +1,6 @@
 """Figures: the CSV beside each holds what was drawn, two runs give the same bytes, simulated data is marked."""
 
+import itertools
 import json
 import re
 from pathlib import Path
@@ -8,6 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import shapely
+from matplotlib.colors import to_hex
 from PIL import Image
 
 import figure_auc_r
@@ -20,6 +22,7 @@ import figure_tissue
 import figure_training
 from chowder.evaluation import localisation
 from chowder.files import UserError
+from chowder.models.names import KINDS
 from chowder.report import paper, published
 from chowder.report.figures import contact_sheet, curves, experiments, gallery, heatmap, style, view
 from chowder.report.table.entry import RATES
@@ -117,6 +120,56 @@ def test_every_method_of_the_paper_has_a_look_of_its_own():
     assert len(looks) == len(names)
 
 
+MODERN = ["chowder_mlp_r5", "abmil", "abmil_gated", "clam_sb", "dsmil", "transmil", "dtfd"]
+#: of colours as deuteranopes and protanopes see them: Machado, Oliveira and Fernandes 2009, severity 1, linear RGB
+VISION = {
+    "usual": np.eye(3),
+    "deuteranopia": [
+        [0.367322, 0.860646, -0.227968],
+        [0.280085, 0.672501, 0.047413],
+        [-0.011820, 0.042940, 0.968881],
+    ],
+    "protanopia": [[0.152286, 1.052583, -0.204868], [0.114503, 0.786281, 0.099216], [-0.003882, -0.048116, 1.051998]],
+}
+
+
+def as_seen(colour, vision):
+    """CIE L*a*b* of ``#rrggbb``."""
+    from skimage.color import rgb2lab
+
+    values = np.array([int(colour[place : place + 2], 16) / 255 for place in (1, 3, 5)])
+    linear = np.where(values <= 0.04045, values / 12.92, ((values + 0.055) / 1.055) ** 2.4)
+    seen = (np.array(VISION[vision]) @ linear).clip(0, 1)
+    return rgb2lab(np.where(seen <= 0.0031308, seen * 12.92, 1.055 * seen ** (1 / 2.4) - 0.055)[None, None])[0, 0]
+
+
+def distance(one, other, vision):
+    """CIEDE2000; below 1 is not seen, 10 is seen at a glance."""
+    from skimage.color import deltaE_ciede2000
+
+    return float(deltaE_ciede2000(as_seen(one, vision), as_seen(other, vision)))
+
+
+@pytest.mark.parametrize("vision", VISION)
+def test_the_colour_blind_tell_methods_apart(vision):
+    """Methods with the same kind of line differ in colour; families differ in colour whatever their lines."""
+    names = ["meanpool", "maxpool", *(f"{kind}_r{r}" for kind in ("weldon", "chowder") for r in (1, 5, 10, 100, 300))]
+    names += ["chowder_r5_j4", *MODERN]
+    looks = {name: style.method_style(name) for name in names}
+    assert {paper.parse(name).family for name in names} == set(KINDS), "every kind of method is looked at"
+    for one, other in itertools.combinations(names, 2):
+        if str(looks[one]["linestyle"]) == str(looks[other]["linestyle"]):
+            assert distance(looks[one]["color"], looks[other]["color"], vision) > 10, (one, other)
+    for one, other in itertools.combinations(style.COLOURS.values(), 2):
+        assert distance(one, other, vision) > 12
+    for name, look in looks.items():
+        assert distance(look["color"], "#ffffff", vision) > 20, f"{name} on white"
+
+
+def test_red_and_green_of_old_traffic_lights_fail_the_colour_blind_check():
+    assert distance("#c06050", "#8a8a3a", "usual") > 25 and distance("#c06050", "#8a8a3a", "deuteranopia") < 12
+
+
 def test_a_methods_look_does_not_depend_on_the_others():
     assert style.method_style("chowder_r5")["color"] == "#d55e00"
     assert style.method_style("weldon_r10") == style.method_style("weldon_r10")
@@ -161,6 +214,25 @@ def test_auc_against_r_keeps_the_papers_numbers_apart():
         if line.get_color() == style.COLOURS["chowder"] and line.get_marker() == "o"
     ]
     assert list(solid[0].get_ydata()) == [0.8, 0.85]
+
+
+def test_points_of_one_r_are_drawn_inside_its_band_and_bands_do_not_touch():
+    figure, data = experiments.auc_against_r(bench(), THEIRS)
+    known = data.dropna(subset="r")
+    half = experiments.band_half_width(known["r"].unique())
+    away = np.abs(np.log(known["drawn_at"] / known["r"]) / np.log(half))
+    assert (away < 1).all() and (away > 0).all()
+    for panel, axes in (("test", figure.axes[0]), ("cv", figure.axes[1])):
+        part = known[known["panel"] == panel]
+        dots = [line for line in axes.lines if line.get_marker() in ("o", "s") and len(line.get_xdata())]
+        drawn = np.concatenate([line.get_xdata() for line in dots])
+        assert sorted(drawn) == pytest.approx(sorted(part["drawn_at"]))
+        spans = [patch.get_extents().transformed(axes.transData.inverted()) for patch in axes.patches]
+        assert len(spans) == part["r"].nunique()
+        for point in part.itertuples():
+            assert sum(span.x0 < point.drawn_at < span.x1 and span.x0 < point.r < span.x1 for span in spans) == 1
+    assert experiments.band_half_width([4, 5]) ** 2 < 5 / 4
+    assert experiments.band_half_width([5]) == 1.27
 
 
 def test_auc_against_r_without_intervals_or_test_split():
@@ -353,7 +425,7 @@ def test_heat_map_panels_have_the_right_aspect_and_lesions_in_place():
     assert np.allclose(np.vstack(outlines[0].get_segments()).max(axis=0), np.array([4200, 1800]) * MPP)
 
 
-def test_heat_map_draws_exclusions_dashed_and_says_so():
+def test_heat_map_hatches_exclusions_and_says_so():
     hole = shapely.box(1600, 900, 2500, 1400)  # cuts a corner out of the larger lesion
     area = shapely.difference(lesion(), hole)
     figure, _ = heatmap.heatmap("s", "chowder_r5", view_of(), tiles_of(), EXTENT, MPP, area, excluded=hole)
@@ -362,6 +434,9 @@ def test_heat_map_draws_exclusions_dashed_and_says_so():
         for collection in axes.collections:
             dashed = collection.get_linestyle()[0][1] is not None
             by_style[dashed] = shapely.MultiLineString(list(collection.get_segments()))
+            assert to_hex(collection.get_color()[0]) == (style.EXCLUSION_COLOUR.lower() if dashed else "#000000")
+        patches = [patch for patch in axes.patches if patch.get_hatch()]
+        assert shapely.Polygon(patches[0].get_path().vertices).area == pytest.approx(hole.area * MPP**2)
         assert by_style[True].length == pytest.approx(hole.length * MPP)
         # the lesion's line stops where the exclusion begins: its cut edges are the exclusion's
         cut = (400 + 400) * MPP

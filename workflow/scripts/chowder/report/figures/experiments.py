@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from itertools import pairwise
 
 import numpy as np
 import pandas as pd
@@ -24,6 +25,8 @@ from chowder.report.figures.style import (
 )
 
 MARKERS = {"chowder": "o", "weldon": "s"}
+#: place of a point in the band of its R, -1 to 1
+SLOTS = {("chowder", "paper"): -0.72, ("chowder", "ours"): -0.24, ("weldon", "ours"): 0.24, ("weldon", "paper"): 0.72}
 #: split of a published number of the split bias: its name in the data
 SPLIT_BIAS = {"test": "competition", "random": "random"}
 
@@ -33,7 +36,8 @@ def auc_against_r(bench: pd.DataFrame, theirs: Sequence[published.Number] = ()) 
     """AUC of CHOWDER and WELDON against R, on the test split and in cross-validation, from benchmark.csv.
 
     Ours solid with intervals (test: bootstrap; CV: standard deviation over folds); the paper's hollow and grey.
-    MeanPool and MaxPool, which have no R, are thin horizontal lines. ``theirs``: published numbers.
+    MeanPool and MaxPool, which have no R, are thin horizontal lines. ``theirs``: published numbers. All points inside a
+    grey band have the R of the tick in its middle; they are set apart to be seen, at ``drawn_at`` in the data.
     """
     need_columns(
         bench,
@@ -84,6 +88,9 @@ def auc_against_r(bench: pd.DataFrame, theirs: Sequence[published.Number] = ()) 
     data = pd.DataFrame(rows).dropna(subset="auc")
     data = data[["encoder", "panel", "source", "method", "family", "r", "auc", "low", "high"]].reset_index(drop=True)
     data["low"], data["high"] = data["low"].clip(0, 1), data["high"].clip(0, 1)
+    half = band_half_width(data["r"].dropna().unique())
+    slots = [SLOTS.get((family, source), 0) for family, source in zip(data["family"], data["source"], strict=True)]
+    data["drawn_at"] = data["r"] * np.power(half, slots)
     encoders = list(dict.fromkeys(bench["encoder"]))
     figure = new_figure(7.6, 3.1 * len(encoders) + 0.5)
     axes = figure.subplots(len(encoders), 2, squeeze=False, sharey=True)
@@ -94,15 +101,19 @@ def auc_against_r(bench: pd.DataFrame, theirs: Sequence[published.Number] = ()) 
             part = data[(data["encoder"] == encoder) & (data["panel"] == panel)]
             axis.set_title(title + (f", {encoder}" if len(encoders) > 1 else ""))
             axis.axhline(0.5, color=PAPER_GREY, linewidth=0.7, linestyle=(0, (2, 2)))
+            axis.grid(axis="x", visible=False)
+            for r in ticks:
+                axis.axvspan(r / half, r * half, color="#eceff2", linewidth=0, zorder=0.5)
+                axis.axvline(r, color="#c3c8ce", linewidth=0.7, zorder=0.6)
             for name in ("meanpool", "maxpool"):
                 flat = part[(part["method"] == name) & (part["source"] == "ours")]
                 for auc in flat["auc"]:
                     drawn = axis.axhline(auc, color=COLOURS[name], linewidth=1.2)
                     handles.setdefault(paper.FAMILIES[name], drawn)
-            for family, shift, away in (("chowder", 0.95, 0.83), ("weldon", 1.05, 1.2)):
+            for family in MARKERS:
                 papers = part[(part["source"] == "paper") & (part["family"] == family)].sort_values("r")
                 drawn = axis.plot(
-                    papers["r"] * away,
+                    papers["drawn_at"],
                     papers["auc"],
                     linestyle="none",
                     marker=MARKERS[family],
@@ -120,7 +131,7 @@ def auc_against_r(bench: pd.DataFrame, theirs: Sequence[published.Number] = ()) 
                     continue
                 error = np.nan_to_num(np.vstack([ours["auc"] - ours["low"], ours["high"] - ours["auc"]]).clip(0))
                 drawn = axis.errorbar(
-                    ours["r"] * shift,
+                    ours["drawn_at"],
                     ours["auc"],
                     yerror_safe(error),
                     marker=MARKERS[family],
@@ -134,7 +145,7 @@ def auc_against_r(bench: pd.DataFrame, theirs: Sequence[published.Number] = ()) 
             axis.set_xscale("log")
             axis.set_xticks(ticks, [str(tick) for tick in ticks])
             axis.minorticks_off()
-            axis.set_xlabel("R (highest and lowest tiles kept)")
+            axis.set_xlabel("R (highest and lowest tiles kept); a grey band holds the points of one R", size=7)
             if (part["source"] == "ours").sum() == 0:
                 axis.text(
                     0.5, 0.03, "not measured here", transform=axis.transAxes, ha="center", color=GREY, style="italic"
@@ -142,6 +153,12 @@ def auc_against_r(bench: pd.DataFrame, theirs: Sequence[published.Number] = ()) 
         line[0].set_ylabel("AUC")
     legend_outside(figure, "lower center", list(handles.values()), list(handles), ncols=3 if len(handles) > 4 else 2)
     return figure, data
+
+
+def band_half_width(rs: Sequence[float]) -> float:
+    """Return the factor by which a band reaches to both sides of its R; bands of neighbours never touch."""
+    nearest = min((high / low for low, high in pairwise(sorted(rs))), default=math.inf)
+    return min(1.27, nearest**0.4)
 
 
 def yerror_safe(error: np.ndarray) -> np.ndarray | None:

@@ -11,7 +11,7 @@ import pandas as pd
 from chowder.files import UserError
 from chowder.models.names import tile_score
 from chowder.report import paper
-from chowder.report.figures.style import EXCLUSION_DASH, GREY, need_columns, new_figure, styled
+from chowder.report.figures.style import EXCLUSION_COLOUR, EXCLUSION_DASH, GREY, need_columns, new_figure, styled
 from chowder.report.figures.view import View, outline, scale_bar
 
 LESION_LABEL, EXCLUSION_LABEL = "annotated lesion", "excluded from the annotation"
@@ -116,7 +116,7 @@ def heatmap(
     """Draw a slide, its heat map (white to red) and a detail (blue-white-red) with lesions' outlines in black.
 
     ``tiles``: x, y (level-0 px), score; ``extent``: tile edge in level-0 px; ``area``: tumour polygons in level-0 px or
-    None; ``excluded``: polygons cut out of them, drawn dashed. ``label`` (1: tumour) and predicted ``probability`` of
+    None; ``excluded``: polygons cut out of them, hatched. ``label`` (1: tumour) and predicted ``probability`` of
     the slide are printed under its name. ``scale``: "score" (white at 0; red at ``full``, by default
     :func:`full_red` of the slide) or "rank" (within the slide). ``unit`` of the score. Pass one ``full`` for
     all slides of a method (:func:`full_red`), so that red means the same on each. ``reader`` reads a box in µm at a
@@ -218,14 +218,16 @@ def verdict(label: int | None, probability: float | None) -> str:
 
 
 def _line_legend(figure, area, excluded) -> None:
-    """Say what solid and dashed outlines mean, in the figure's upper right corner."""
+    """Say what black and hatched outlines mean, in the figure's upper right corner."""
     from matplotlib.lines import Line2D
+    from matplotlib.patches import Patch
 
     shown = []
     if area is not None and not area.is_empty:
         shown.append(Line2D([], [], color="black", linewidth=1.1, label=LESION_LABEL))
     if excluded is not None and not excluded.is_empty:
-        shown.append(Line2D([], [], color="black", linewidth=1.1, linestyle=EXCLUSION_DASH, label=EXCLUSION_LABEL))
+        style = {"edgecolor": EXCLUSION_COLOUR, "linestyle": EXCLUSION_DASH, "linewidth": 1.1, "hatch": "/////"}
+        shown.append(Patch(fill=False, label=EXCLUSION_LABEL, **style))
     if shown:
         figure.legend(handles=shown, loc="upper right", fontsize=6.5, borderpad=0, borderaxespad=0, labelspacing=0.2)
 
@@ -243,12 +245,14 @@ def _enlarged(view: View, shortest: int) -> View:
 
 
 def _frame(axes, box: tuple[float, float, float, float]) -> None:
+    """Frame the detail in grey on white, which is neither a lesion's nor an exclusion's line."""
     from matplotlib.patches import Rectangle
 
     left, top, right, bottom = box
-    axes.add_patch(
-        Rectangle((left, top), right - left, bottom - top, fill=False, edgecolor="#0072B2", linewidth=0.9, zorder=5)
-    )
+    for colour, width in (("white", 2.2), (GREY, 1.1)):
+        axes.add_patch(
+            Rectangle((left, top), right - left, bottom - top, fill=False, edgecolor=colour, linewidth=width, zorder=5)
+        )
 
 
 def _colour_bar(figure, axes, colours, low: float, high: float, name: str, scale: str) -> None:

@@ -19,8 +19,20 @@ from chowder.report import paper
 
 GREY, PAPER_GREY = "#5f6670", "#8a8f96"
 COLOURS = {"chowder": "#D55E00", "weldon": "#0072B2", "meanpool": "#009E73", "maxpool": "#CC79A7"}
-#: CHOWDER with J > 1 has a hue of its own; methods of no known family take turns with the rest of Okabe-Ito.
-J_COLOUR, OTHER_COLOURS = "#E69F00", ("#000000", "#56B4E9", "#B09A00")
+LONG_DASH = (0, (7, 1.8))
+#: Later methods: pairs that share a colour have different lines. No two looks come closer for deuteranopes and
+#: protanopes than the tests allow.
+LOOKS = {
+    "chowder_mlp": ("#882255", "-"),
+    "abmil": ("#000000", "-"),
+    "abmil_gated": ("#000000", LONG_DASH),
+    "clam_sb": ("#56B4E9", "-"),
+    "dsmil": ("#56B4E9", LONG_DASH),
+    "transmil": ("#661100", "-"),
+    "dtfd": ("#661100", LONG_DASH),
+}
+#: CHOWDER with J > 1 has a hue of its own; methods of no known family take turns with these.
+J_COLOUR, OTHER_COLOURS = "#E69F00", ("#000000", "#56B4E9", "#882255")
 DASHES = (
     (1, (0, (1, 1.1))),
     (5, "-"),
@@ -52,7 +64,7 @@ RC = {
     "svg.fonttype": "path",
     "figure.facecolor": "white",
 }
-EXCLUSION_DASH = (0, (2.5, 1.5))
+EXCLUSION_DASH, EXCLUSION_COLOUR = (0, (2.5, 1.5)), "#0072B2"
 
 
 @dataclass(frozen=True)
@@ -145,11 +157,13 @@ def mix_colours(colour: str, other: str, share: float) -> str:
 def method_style(name: str) -> dict:
     """Colour, line style, width and z-order of a method's line: the same in every figure and on every data set."""
     method = paper.parse(name)
+    dash = "-"
     if method.family in COLOURS:
         colour = J_COLOUR if method.j and method.j > 1 else COLOURS[method.family]
+    elif method.family in LOOKS:
+        colour, dash = LOOKS[method.family]
     else:
         colour = OTHER_COLOURS[sum(name.encode()) % len(OTHER_COLOURS)]
-    dash = "-"
     if method.r:
         position = math.log10(method.r)
         known = [math.log10(r) for r, _ in DASHES]

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from chowder.files import UserError
-from chowder.report.figures.style import EXCLUSION_DASH
+from chowder.report.figures.style import EXCLUSION_COLOUR, EXCLUSION_DASH
 
 MICRON = "µm"
 
@@ -58,23 +58,40 @@ def whole(pixels: np.ndarray, width: int, height: int, mpp: float) -> View:
 def outline(axes, area, mpp: float, linewidth: float = 0.9, excluded=None) -> None:
     """Draw the outlines of a shapely (Multi)Polygon in level-0 px as black lines on axes in µm.
 
-    ``excluded``: what was cut out of it, drawn dashed; where ``area`` ends at an exclusion the line is dashed too.
+    ``excluded``: what was cut out of it, hatched, with a dashed blue outline; where ``area`` ends at an exclusion the
+    line is that of the exclusion.
     """
     import shapely
     from matplotlib.collections import LineCollection
 
-    def draw(lines, **style) -> None:
+    def draw(lines, colour: str = "black", **style) -> None:
         parts = [shapely.get_coordinates(part) * mpp for part in shapely.get_parts(lines) if part.length]
         if parts:
-            axes.add_collection(LineCollection(parts, colors="black", zorder=4, **style), autolim=False)
+            axes.add_collection(LineCollection(parts, colors=colour, zorder=4, **style), autolim=False)
 
     solid = shapely.boundary(area) if area is not None else shapely.MultiLineString()
     if excluded is not None and not excluded.is_empty:
         dashed = shapely.boundary(excluded)
         # cutting moved corners by less than a pixel, so the common line is told by distance
         solid = shapely.difference(solid, shapely.buffer(dashed, 0.5))
-        draw(dashed, linewidths=linewidth, linestyles=[EXCLUSION_DASH])
+        axes.add_patch(hatched(excluded, mpp))
+        draw(dashed, EXCLUSION_COLOUR, linewidths=linewidth, linestyles=[EXCLUSION_DASH])
     draw(solid, linewidths=linewidth)
+
+
+def hatched(area, mpp: float):
+    """Return a shapely (Multi)Polygon in level-0 px as a patch in µm that is hatched and has no outline."""
+    import shapely
+    from matplotlib.patches import PathPatch
+    from matplotlib.path import Path as Outline
+
+    rings = [
+        Outline(shapely.get_coordinates(ring) * mpp, closed=True)
+        for part in shapely.get_parts(area)
+        for ring in (shapely.get_exterior_ring(part), *part.interiors)
+    ]
+    path = Outline.make_compound_path(*rings)
+    return PathPatch(path, fill=False, hatch="/////", edgecolor=EXCLUSION_COLOUR, linewidth=0, alpha=0.7, zorder=3.9)
 
 
 def scale_length(width: float) -> int:
