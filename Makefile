@@ -4,7 +4,7 @@ CORES ?= all
 LOCK := envs/requirements.lock
 READY := .venv/.ready
 
-.PHONY: demo demo-modern docs init faults test fuzz lint bench report reruns doctor env lock clean-env
+.PHONY: demo demo-modern docs init faults test fuzz lint bench report reruns doctor audit env lock clean-env
 .DELETE_ON_ERROR:
 
 env: $(READY)
@@ -43,6 +43,11 @@ test: env
 # Every reader against damaged files: 20,000 each (CASES), about half an hour. CI tries 200.
 fuzz: env
 	FUZZ_CASES=$(or $(CASES),20000) .venv/bin/python -m pytest -q -n 2 tests/unit/test_fuzz.py $(PYTEST)
+
+# The lock against published advisories; fails also when a package could not be looked up (SECURITY.md).
+audit:
+	@command -v pip-audit > /dev/null || { echo "error: pip-audit is not installed: pipx install pip-audit"; exit 1; }
+	pip-audit --strict --disable-pip --require-hashes -r $(LOCK)
 
 # Can this machine and the config do the run? make doctor CONFIG=config/camelyon16.yaml; works where .venv is broken, too.
 doctor:
