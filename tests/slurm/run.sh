@@ -1,21 +1,24 @@
 #!/bin/sh
 # Slurm for real on this machine: the workflow through profiles/slurm, compared with a local run, file by file.
 #
-#   sh tests/slurm/run.sh [--accounting] [--demo] [--keep]
+#   sh tests/slurm/run.sh [--accounting] [--demo] [--keep] [--local FOLDER]
 #
 # --accounting: with slurmdbd and MariaDB, so that sacct answers; else squeue is asked. --demo: the demo, not the tiny
-# configuration. --keep: leave the folder with both runs and all logs. Needs root on a Debian (packages slurmctld,
-# slurmd, munge from the distribution), no systemd: it starts the daemons itself, in a folder of its own, and ends them.
+# configuration. --keep: leave the folder with both runs and all logs. --local: such a folder, whose local run is taken.
+# Needs root on a Debian (packages slurmctld, slurmd, munge from the distribution), no systemd: it starts the daemons
+# itself, in a folder of its own, and ends them.
 set -eu
 
-ACCOUNTING= CONFIG=tiny KEEP=
-for word; do
-    case $word in
+ACCOUNTING= CONFIG=tiny KEEP= BEFORE=
+while [ $# -gt 0 ]; do
+    case $1 in
     --accounting) ACCOUNTING=yes ;;
     --demo) CONFIG=demo ;;
     --keep) KEEP=yes ;;
-    *) echo "error: $word: use --accounting, --demo or --keep"; exit 2 ;;
+    --local) BEFORE=$2 && shift ;;
+    *) echo "error: $1: use --accounting, --demo, --keep or --local FOLDER"; exit 2 ;;
     esac
+    shift
 done
 [ "$(id -u)" = 0 ] || { echo "error: only root can start Slurm's daemons: run this in a container as root"; exit 2; }
 cd "$(dirname "$0")/../.."
@@ -109,23 +112,23 @@ SelectTypeParameters=CR_CPU_Memory
 JobAcctGatherType=jobacct_gather/none
 JobCompType=jobcomp/filetxt
 JobCompLoc=$W/jobs.txt
-$([ -z "$ACCOUNTING" ] || printf 'AccountingStorageType=accounting_storage/slurmdbd\nAccountingStorageHost=localhost\nAccountingStoragePort=16819\n')
+$([ -z "$ACCOUNTING" ] || printf 'AccountingStorageType=accounting_storage/slurmdbd\nAccountingStorageHost=localhost\nAccountingStoragePort=16819\nAccountingStoragePass=%s\n' "$W/munge/socket")
 ReturnToService=2
 NodeName=$HOST NodeAddr=127.0.0.1 CPUs=$CPUS RealMemory=$MEMORY State=UNKNOWN
 PartitionName=test Nodes=$HOST Default=YES MaxTime=INFINITE State=UP
 END
 if [ -n "$ACCOUNTING" ]; then
     for _ in $(seq 60); do sacctmgr -n show cluster > /dev/null 2>&1 && break; sleep 0.5; done
-    sacctmgr -i add cluster test > "$W/sacctmgr.log" 2>&1 || true
-    sacctmgr -i add account lab description=lab organization=lab >> "$W/sacctmgr.log" 2>&1
-    sacctmgr -i add user root account=lab >> "$W/sacctmgr.log" 2>&1
+    { sacctmgr -i add cluster test && sacctmgr -i add account lab description=lab organization=lab &&
+        sacctmgr -i add user root account=lab; } > "$W/sacctmgr.log" 2>&1 ||
+        { tail -n 20 "$W/sacctmgr.log" "$W/slurmdbd.log"; echo "error: slurmdbd did not come up"; exit 1; }
 fi
 slurmctld -D > "$W/slurmctld.log" 2>&1 &
 STARTED="$! $STARTED"
 slurmd -D -N "$HOST" > "$W/slurmd.log" 2>&1 &
 STARTED="$! $STARTED"
 for _ in $(seq 60); do sinfo -h -o %T 2> /dev/null | grep -q idle && break; sleep 0.5; done
-sinfo -h -o %T | grep -q idle || { tail "$W"/*.log; echo "error: Slurm's node did not come up"; exit 1; }
+sinfo -h -o %T | grep -q idle || { tail -n 9 "$W"/*.log; echo "error: Slurm's node did not come up"; exit 1; }
 
 # --- the two runs -----------------------------------------------------------------------------------------------------
 copy() {
@@ -136,13 +139,18 @@ copy() {
 run() { # folder, options: snakemake in it; its log beside it
     folder=$1
     shift
-    (cd "$W/$folder" && snakemake --configfile "$CONFIGFILE" --cores "$CPUS" "$@") > "$W/$folder.log" 2>&1
+    (cd "$W/$folder" && timeout 3000 snakemake --configfile "$CONFIGFILE" --cores "$CPUS" "$@") > "$W/$folder.log" 2>&1
 }
-copy local
+if [ -n "$BEFORE" ]; then
+    cp -r "$BEFORE/local" "$BEFORE/local.log" "$BEFORE/local.s" "$W"
+else
+    copy local
+    START=$(date +%s)
+    run local || { tail -n 40 "$W/local.log"; echo "error: the local run failed"; exit 1; }
+    echo $(($(date +%s) - START)) > "$W/local.s"
+fi
+LOCAL=$(cat "$W/local.s")
 copy slurm
-START=$(date +%s)
-run local || { tail -40 "$W/local.log"; echo "error: the local run failed"; exit 1; }
-LOCAL=$(($(date +%s) - START))
 JOBS=$(sed -n 's/^total  *//p' "$W/local.log" | head -n 1)
 START=$(date +%s)
 # An interval that fits jobs of seconds; everything else as the profile says.

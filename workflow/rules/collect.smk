@@ -141,8 +141,8 @@ rule doctor:
         f"{LOGS}/doctor.log",
     localrule: True
     resources:
-        mem_mb=300,
-        runtime=5,
+        mem_mb=growing(300),
+        runtime=growing(5),
     params:
         **program("doctor"),
         config=untracked(json.dumps(config)),
