@@ -367,11 +367,14 @@ def printed(numbers):
 # --- figures ----------------------------------------------------------------------------------------------------------
 
 
-def figure(stem, caption, category, **labels):
-    """``**figure("curves_{encoder}", ...)`` in output: a drawing with its data, and its place in the report."""
+def figure(stem, caption, category, prefix="", **labels):
+    """``**figure("curves_{encoder}", ...)`` in output: a drawing with its data, and its place in the report.
+
+    ``prefix`` of the names that a rule with several drawings gives its outputs.
+    """
     path = f"{RESULTS}/figures/{stem}"
     png = report(f"{path}.png", caption=f"../report/{caption}.rst", category=category, labels=labels)
-    return {"png": png, "svg": f"{path}.svg", "csv": f"{path}.csv"}
+    return {f"{prefix}png": png, f"{prefix}svg": f"{path}.svg", f"{prefix}csv": f"{path}.csv"}
 
 
 def drawing(name, *keys, entries=lambda wildcards: ()):
@@ -388,13 +391,20 @@ def picture(kind, **wildcards):
 
 
 EMBED_TIMES = [f"{TIMES}/embed/{name}/{shard}.tsv" for name in SHARDS for shard in SHARDS[name] if not READY]
+DRAWN_ALWAYS = (
+    "curves",
+    "bands",
+    "layout",
+    "reliability",
+    "split_bias",
+)  # of every encoder, where there are test slides
 PICTURES = [picture("matrix"), picture("tissue")]
 for name in ENCODERS:
     PICTURES += [picture("auc_r", encoder=name)]
     if LEARNT:
         PICTURES += [picture("training", encoder=name)]
     if TEST:
-        PICTURES += [picture(kind, encoder=name) for kind in ("curves", "reliability", "split_bias")]
+        PICTURES += [picture(kind, encoder=name) for kind in DRAWN_ALWAYS]
         PICTURES += [picture("lesion_sizes", encoder=name)] if FROC_SLIDES else []
         PICTURES += [picture("ensemble", encoder=name)] if LEARNT else []
         PICTURES += [

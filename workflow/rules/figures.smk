@@ -3,7 +3,7 @@
 
 
 rule figure_curves:
-    """ROC (left) and FROC (right) of every method."""
+    """ROC and FROC of every method together, of each with its band, and of one as the paper draws it."""
     input:
         auc=expand(f"{RESULTS}/metrics/{{{{encoder}}}}/{{method}}/auc.json", method=METHODS),
         froc=expand(f"{RESULTS}/metrics/{{{{encoder}}}}/{{method}}/froc.json", method=METHODS),
@@ -11,6 +11,8 @@ rule figure_curves:
         froc_curves=expand(f"{RESULTS}/metrics/{{{{encoder}}}}/{{method}}/froc_curve.csv", method=METHODS),
     output:
         **figure("curves_{encoder}", "curves", "2 Curves", figure="ROC and FROC", encoder="{encoder}"),
+        **figure("bands_{encoder}", "bands", "2 Curves", "bands_", figure="Bands of each method", encoder="{encoder}"),
+        **figure("layout_{encoder}", "layout", "2 Curves", "layout_", figure="As in the paper", encoder="{encoder}"),
     log:
         f"{LOGS}/figure_curves/{{encoder}}.log",
     resources:
@@ -18,7 +20,11 @@ rule figure_curves:
         runtime=growing(10),
     params:
         **drawing("figure_curves", entries=titles),
+        **printed(published.of_paper(NUMBERS, "auc", "froc")),
         methods=METHODS,
+        main=config["figures"]["method"],
+        bands=lambda wildcards, output: output.bands_png[:-4],
+        layout=lambda wildcards, output: output.layout_png[:-4],
     shell:
         "python {params.program:q}"
         " --methods {params.methods:q}"
@@ -26,6 +32,10 @@ rule figure_curves:
         " --froc {input.froc:q}"
         " --roc-curves {input.roc_curves:q}"
         " --froc-curves {input.froc_curves:q}"
+        " --published {params.published:q}"
+        " --main {params.main}"
+        " --bands-stem {params.bands:q}"
+        " --layout-stem {params.layout:q}"
         " --settings {params.settings:q}"
         " --output-stem {params.stem:q}"
         " > {log:q} 2>&1"
@@ -355,6 +365,7 @@ rule figure_tissue:
         records=expand(f"{RESULTS}/tissue/{{slide}}.json", slide=SLIDES),
     output:
         **figure("tissue", "tissue", "5 Tissue", figure="Contact sheet of all slides"),
+        pdf=f"{RESULTS}/figures/tissue.pdf",
     log:
         f"{LOGS}/figure_tissue.log",
     resources:
@@ -367,6 +378,7 @@ rule figure_tissue:
         " --previews {input.previews:q}"
         " --masks {input.masks:q}"
         " --records {input.records:q}"
+        " --pdf {output.pdf:q}"
         " --settings {params.settings:q}"
         " --output-stem {params.stem:q}"
         " > {log:q} 2>&1"

@@ -18,13 +18,14 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--previews", type=Path, nargs="+", required=True)
     parser.add_argument("--masks", type=Path, nargs="+", required=True, help="in the order of --previews")
     parser.add_argument("--records", type=Path, nargs="+", required=True, help="tissue/<slide>.json, in the same order")
+    parser.add_argument("--pdf", type=Path, help="write pages of 36 slides here, for a data set of many")
     args = parser.parse_args(argv)
 
     from PIL import Image
 
     Image.MAX_IMAGE_PIXELS = None  # thumbnails of ours, of a known size
     count = len(args.previews)
-    side = 260 if count <= 24 else 150 if count <= 120 else 90
+    side = 260 if count <= 120 else 150
     rows, pictures = [], []
     masks, records = files.matched(args.masks, count, "--masks"), files.matched(args.records, count, "--records")
     for preview, mask, path in zip(args.previews, masks, records, strict=True):
@@ -33,9 +34,11 @@ def main(argv: list[str] | None = None) -> None:
         rows.append({"slide": record.get("slide", path.stem), "area_mm2": record["area_mm2"], "warnings": warnings})
         with Image.open(preview) as left, Image.open(mask) as right:
             pictures.append(view.thumbnail(np.asarray(left.convert("RGB")), np.asarray(right.convert("L")), side))
-    style.save(
-        *contact_sheet.contact_sheet(pd.DataFrame(rows), pictures), args.output_stem, style.About.of(args.settings)
-    )
+    sheet, about = pd.DataFrame(rows), style.About.of(args.settings)
+    if args.pdf:
+        contact_sheet.save_pages(sheet, pictures, args.pdf, about)
+    small = pictures if count <= 24 or count > 120 else [view.shrunk(picture, 150) for picture in pictures]
+    style.save(*contact_sheet.contact_sheet(sheet, small), args.output_stem, about)
 
 
 if __name__ == "__main__":

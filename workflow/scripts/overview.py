@@ -20,6 +20,8 @@ LINKS = {
     "matrix.csv": "encoders and methods as CSV",
     "repeats.html": "repeats",
     "tests.csv": "tests",
+    "figures/tissue.pdf": "contact sheet in pages",
+    "viewer/index.html": "viewer",
     "config.yaml": "config",
 }
 MAPS_PER_PAGE, SLIDES_PER_PAGE = 24, 48

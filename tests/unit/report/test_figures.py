@@ -24,7 +24,7 @@ from chowder.evaluation import localisation
 from chowder.files import UserError
 from chowder.models.names import KINDS
 from chowder.report import paper, published
-from chowder.report.figures import contact_sheet, curves, experiments, gallery, heatmap, style, view
+from chowder.report.figures import bands, contact_sheet, curves, experiments, gallery, heatmap, style, view
 from chowder.report.table.entry import RATES
 
 METHODS = ["meanpool", "weldon_r10", "chowder_r5"]
@@ -109,6 +109,56 @@ def test_without_froc_or_test_slides_the_panels_say_why():
 def test_missing_column_is_named():
     with pytest.raises(UserError, match="column tpr is missing"):
         curves.curves(all_of(roc_of).drop(columns="tpr"), None, values())
+
+
+@pytest.fixture
+def limits():
+    rates = [float(rate) for rate in RATES]
+    parts = [pd.DataFrame({"method": name, "fps": rates, "low": 0.1, "high": 0.9}) for name in METHODS]
+    return pd.concat(parts, ignore_index=True)
+
+
+def test_every_method_has_a_panel_with_its_own_band_and_the_others_behind(limits):
+    figure, data = bands.bands(all_of(roc_of), all_of(froc_of), values(), limits)
+    panels = [axes for axes in figure.axes if axes.lines]
+    assert len(panels) == 2 * len(METHODS)
+    names = style.in_table_order(METHODS)
+    for place, axes in enumerate(panels):
+        kind, name = ("roc", "froc")[place // len(METHODS)], names[place % len(METHODS)]
+        own = [line for line in axes.lines if line.get_gid() == name]
+        part = data[(data["panel"] == kind) & (data["method"] == name)]
+        assert len(own) == 1 and np.array_equal(own[0].get_ydata(), part["y"])
+        assert sum(line.get_color() == bands.OTHERS for line in axes.lines) == len(METHODS) - 1
+        band = axes.collections[0].get_paths()[0].vertices
+        known = part.dropna(subset=["low", "high"])
+        assert band[:, 1].min() == pytest.approx(known["low"].min())
+        assert band[:, 1].max() == pytest.approx(known["high"].max())
+        assert set(known["x"]) == ({float(rate) for rate in RATES} if kind == "froc" else set(part["x"]))
+    assert panels[0].get_title(loc="left") == "MeanPool\n0.900 [0.70, 1.00]"
+
+
+def test_bands_of_what_there_is():
+    figure, data = bands.bands(all_of(roc_of), pd.DataFrame(), values(np.nan))
+    assert set(data["panel"]) == {"roc"} and sum(bool(axes.lines) for axes in figure.axes) == len(METHODS)
+    figure, data = bands.bands(pd.DataFrame(), None, values(np.nan).assign(auc=np.nan))
+    assert data.empty and any("no test slides" in text for text in texts(figure))
+
+
+def test_the_papers_layout_has_our_curves_and_their_numbers_apart(limits):
+    theirs = published.lookup(THEIRS, "chowder_r5", 10)
+    options = (all_of(roc_of), all_of(froc_of), values(0.42), limits)
+    figure, data = bands.paper_layout("chowder_r5", *options, theirs, "demo, SIMULATED slides")
+    assert set(data["method"]) == {"chowder_r5"} and set(data["panel"]) == {"roc", "froc"}
+    left, right, below = figure.axes
+    assert [line.get_gid() for line in left.lines if line.get_gid()] == ["chowder_r5"]
+    heights = {line.get_ydata()[0] for line in right.lines if len(set(line.get_ydata())) == 1}
+    assert {0.42, 0.3103} <= heights
+    cells = {text.get_position(): text.get_text() for text in below.texts}
+    ours, papers = ([text for (x, _), text in cells.items() if x == column] for column in (0.24, 0.66))
+    assert ours == ["measured here: demo, SIMULATED slides", "0.800 [0.70, 1.00]", "0.420 [0.30, 0.70]"]
+    assert papers == ["paper, Camelyon-16, as remembered", "0.858 (E = 10)", "0.3103 (E = 50)"]
+    figure, _ = bands.paper_layout("meanpool", all_of(roc_of), None, values(np.nan), None, {}, "x", "No FROC: none")
+    assert "No FROC: none" in texts(figure) and "paper: no number for this method" in texts(figure)
 
 
 # Styles
@@ -532,6 +582,22 @@ def test_thumbnail_outlines_the_mask_and_keeps_the_aspect():
     assert (picture[:25] == 255).all() and (picture[26:34] == 200).all()
 
 
+def test_many_slides_get_pages_of_a_readable_size():
+    names = [f"slide_{number:03d}" for number in range(80)]
+    sheet = pd.DataFrame({"slide": names, "area_mm2": 1.0, "warnings": [""] * 79 + ["pen"]})
+    pages = list(contact_sheet.pages(sheet, [np.zeros((30, 30, 3), np.uint8)] * 80))
+    assert len(pages) == 3
+    shown = [[text for text in texts(page) if text.split("\n")[0].removeprefix("! ") in names] for page in pages]
+    assert [len(part) for part in shown] == [36, 36, 8] and "! slide_079" in shown[2][-1]
+    assert "slides 73 to 80 of 80" in " ".join(texts(pages[2])) and "slide_079: pen" in " ".join(texts(pages[2]))
+    for page in pages[:2]:
+        picture = page.axes[0]
+        inches = page.get_figwidth() * picture.get_position().width / 6
+        assert inches > 1.2  # 30 mm
+    whole, _ = contact_sheet.contact_sheet(sheet, [np.zeros((30, 30, 3), np.uint8)] * 80)
+    assert whole.get_figwidth() / 10 > 0.7
+
+
 def test_contact_sheet_marks_warnings():
     sheet = pd.DataFrame({"slide": ["a", "b"], "area_mm2": [1.0, 0.0], "warnings": ["", "no tissue found"]})
     figure, data = contact_sheet.contact_sheet(sheet, [np.zeros((50, 50, 3), np.uint8)] * 2)
@@ -580,7 +646,9 @@ def plots(data, stem):
         return [text for key in keys for text in (f"--{key}", *files[key])]
 
     methods = ["--methods", *METHODS]
-    figure_curves.main([*methods, *with_files("auc", "froc", "roc-curves", "froc-curves"), *stem("curves")])
+    more = ["--bands-stem", stem("bands")[1], "--layout-stem", stem("layout")[1], "--main", "chowder_r5"]
+    more += ["--published", str(PUBLISHED)]
+    figure_curves.main([*methods, *with_files("auc", "froc", "roc-curves", "froc-curves"), *stem("curves"), *more])
     figure_auc_r.main([*methods, *with_files("auc"), "--published", str(PUBLISHED), *stem("auc_r")])
     figure_ensemble.main([*methods, *with_files("sizes"), *stem("ensemble")])
     figure_training.main([*methods, *with_files("curves"), *stem("training")])
@@ -624,10 +692,10 @@ def slide_figures(data, stem):
     figure_heatmap.main([*common, *thumb, "--predictions", str(data / "p.csv"), *stem("heatmap")])
     figure_gallery.main([*common, "--image", str(path), "--mpp=0.25", *stem("gallery")])
     files = ["--previews", str(data / "s.jpg"), "--masks", str(data / "s.png"), "--records", str(data / "s.json")]
-    figure_tissue.main([*files, *stem("tissue")])
+    figure_tissue.main([*files, *stem("tissue"), "--pdf", f"{stem('tissue')[1]}.pdf"])
 
 
-@pytest.mark.parametrize(("scripts", "count"), [(plots, 5), (slide_figures, 3)])
+@pytest.mark.parametrize(("scripts", "count"), [(plots, 7), (slide_figures, 3)])
 def test_two_runs_give_the_same_bytes_and_three_files_each(tmp_path, scripts, count):
     data, settings = tmp_path / "data", json.dumps({"dataset": "demo", "simulated": True, "gallery": 2})
     data.mkdir()
@@ -640,6 +708,8 @@ def test_two_runs_give_the_same_bytes_and_three_files_each(tmp_path, scripts, co
             assert first.with_suffix(suffix).read_bytes() == second.with_suffix(suffix).read_bytes(), (
                 first.name + suffix
             )
+        if first.with_suffix(".pdf").exists():
+            assert first.with_suffix(".pdf").read_bytes() == second.with_suffix(".pdf").read_bytes()
         svg = first.with_suffix(".svg").read_text()
         assert "<dc:date>" not in svg and not re.search(r"xlink:href=\"http", svg)
         assert not pd.read_csv(first.with_suffix(".csv")).empty

@@ -113,15 +113,20 @@ def save(figure, data: pd.DataFrame, stem: str | Path, about: About) -> None:
         figure.set_layout_engine("none")
         for legend in figure.legends:
             legend.set_bbox_to_anchor((0, 0, 1, 1), transform=figure.transFigure)
-    words = [f"dataset {about.dataset}"] if about.dataset else []
-    words += ["simulated slides"] if about.simulated else []
-    if words:
-        # Below the figure's lower edge, where nothing else can be: the tight bounding box makes room for it.
-        figure.text(1, -0.005, " · ".join(words), ha="right", va="top", size=6.5, style="italic", color=GREY)
+    mark_data(figure, about)
     for suffix, metadata in ((".png", {"Software": None}), (".svg", {"Date": None, "Creator": None})):
         with atomic(stem.with_name(stem.name + suffix)) as path:
             figure.savefig(path, dpi=200, metadata=metadata, bbox_inches="tight", pad_inches=0.06)
     write_text(stem.with_name(stem.name + ".csv"), data.to_csv(index=False, lineterminator="\n", float_format="%.6g"))
+
+
+def mark_data(figure, about: About) -> None:
+    """Write the data set, and whether its slides are simulated, below the lower edge of a figure."""
+    words = [f"dataset {about.dataset}"] if about.dataset else []
+    words += ["simulated slides"] if about.simulated else []
+    if words:
+        # Where nothing else can be: the tight bounding box makes room for it.
+        figure.text(1, -0.005, " · ".join(words), ha="right", va="top", size=6.5, style="italic", color=GREY)
 
 
 def options(description: str | None) -> ArgumentParser:

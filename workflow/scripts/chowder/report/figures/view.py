@@ -146,6 +146,13 @@ def close_up(image: str | Path, mpp: float, longest: int = 900) -> Callable[[tup
     return read
 
 
+def shrunk(pixels: np.ndarray, side: int) -> np.ndarray:
+    """Return a square picture with ``side`` px a side."""
+    from PIL import Image
+
+    return np.asarray(Image.fromarray(pixels).resize((side, side), Image.Resampling.BOX))
+
+
 def thumbnail(preview: np.ndarray, mask: np.ndarray, side: int) -> np.ndarray:
     """Fit a preview into a white square of ``side`` px, the outline of its tissue mask drawn in blue."""
     from PIL import Image

@@ -17,6 +17,8 @@ from chowder.files import UserError
 CATEGORIES = {
     "matrix": "Encoders and methods",
     "curves": "Curves",
+    "layout": "Curves",
+    "bands": "Curves",
     "auc_r": "Curves",
     "ensemble": "Curves",
     "reliability": "Curves",
