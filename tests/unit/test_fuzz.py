@@ -9,10 +9,12 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import io
 import json
 import os
 import shutil
 import tempfile
+import zipfile
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -20,6 +22,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import yaml
+from bundle_fixtures import manifest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from slide_fixtures import Held, generic
@@ -31,7 +34,7 @@ from chowder.data.download import pages, places
 from chowder.evaluation import detections, lesions, masks, scorer_table, tables
 from chowder.features import bags, feature_file, foreign, identity, integrity, shards
 from chowder.files import UserError
-from chowder.models import memory, model_file, predictions, splits
+from chowder.models import bundle, memory, model_file, predicting, predictions, splits, training_cohort
 from chowder.report.table import entry
 from chowder.slides import describe, record, stored, tile_table
 from chowder.slides.grid import Grid
@@ -292,12 +295,43 @@ def read_model(path: Path) -> None:
     model_file.read_content(path)
 
 
+def pooled_bundle(path: Path) -> None:
+    model = in_memory(pooled_model, ".pt")
+    bundle.write(path, manifest("meanpool"), {"competition": model}, "read me")
+
+
+def read_bundle(path: Path) -> None:
+    opened = bundle.open_bundle(path)
+    opened.check()
+    opened.estimators()
+
+
+def read_bundle_manifest(path: Path) -> None:
+    """As the workflow does: unpacked, its settings in the config, its cohort against a slide."""
+    folder = path.parent / "bundle"
+    if not folder.is_dir():
+        with zipfile.ZipFile(io.BytesIO(BUNDLE)) as archive:
+            archive.extractall(folder)
+    shutil.copy(path, folder / bundle.MANIFEST)
+    opened = bundle.open_bundle(folder)
+    opened.check()
+    config = copy.deepcopy(CONFIG) | {"predict": {"model": str(folder), "slides": "slides", "name": "predict"}}
+    predicting.overlay(config, opened)
+    predicting.settings_fit(config, SCHEMA, opened)
+    assert "/" not in opened.name
+    training_cohort.outside(opened.manifest["cohort"], 10, 0.3, {"eosin_mean": 0.1})
+    predicting.sampled(np.zeros((9, 2)), "a", opened.manifest["sample"])
+
+
+BUNDLE = in_memory(pooled_bundle, ".zip")
+with zipfile.ZipFile(io.BytesIO(BUNDLE)) as _archive:
+    MANIFEST = json.loads(_archive.read(bundle.MANIFEST))
 STORED = in_memory(lambda path: feature_file.write(path, *FEATURES, {"encoder": "toy", "slide": "a"}), ".h5")
 INDEX["slides"][0]["digest"] = INDEX["slides"][1]["digest"] = integrity.digest(
     FEATURES[0].astype(np.float16), FEATURES[1].astype(np.int32)
 )
 
-# name: (suffix, good content: bytes or a JSON value, what reads it). Bundles of trained models belong here too.
+# name: (suffix, good content: bytes or a JSON value, what reads it).
 READERS: dict[str, tuple[str, object, Callable[[Path], object]]] = {
     "annotation": (".xml", XML, lambda path: annotations.read_asap(path, (1000, 900))),
     "slides table": (".csv", SLIDES, read_slides),
@@ -341,6 +375,8 @@ READERS: dict[str, tuple[str, object, Callable[[Path], object]]] = {
     "tile table": (".parquet", in_memory(tile_table_file, ".parquet"), tile_table.read),
     "tile summary": (".csv", b"slide,split,tiles,sampled\na,train,30,10\n", read_summary),
     "predictions": (".csv", b"slide,label,probability,member_1,member_2\na,0,0.5,0.4,0.6\n", read_predictions),
+    "bundle": (".zip", BUNDLE, read_bundle),
+    "manifest of a bundle": (".json", MANIFEST, read_bundle_manifest),
     "model": (".pt", in_memory(pooled_model, ".pt"), read_model),
 }
 

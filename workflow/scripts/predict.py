@@ -14,10 +14,11 @@ import pyarrow.parquet as pq
 
 from chowder.features import feature_file
 from chowder.features.bags import read_entry, read_index
-from chowder.files import UserError, atomic, read_json, run, write_text
+from chowder.files import UserError, atomic, run, write_text
 from chowder.models import bundle, predicting, training_cohort
 from chowder.progress import Progress
 from chowder.slides import overview, stain, tile_table
+from chowder.slides.record import read as read_record
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -49,7 +50,7 @@ def main(argv: list[str] | None = None) -> None:
             xy, _, _ = tile_table.read(args.tiles_dir / f"{slide}.parquet")
             if not np.array_equal(xy, coords):
                 raise UserError(f"{path}: the tiles are not those of {args.tiles_dir}: embed slide {slide} again")
-            record = read_json(args.tissue_dir / f"{slide}.json")
+            record = read_record(args.tissue_dir / f"{slide}.json", "mpp")
             rgb, mask = overview.read(args.previews_dir / f"{slide}.jpg", args.tissue_dir / f"{slide}.png")
             stained = stain.statistics(rgb, mask)
             unlike = training_cohort.outside(manifest["cohort"], len(features), record["mpp"], stained)
@@ -60,7 +61,7 @@ def main(argv: list[str] | None = None) -> None:
                 len(features),
                 len(bag),
                 record["mpp"],
-                [*(f"outside the training slides: {text}" for text in unlike), *record["warnings"], *always],
+                [*(f"outside the training slides: {text}" for text in unlike), *record.get("warnings", []), *always],
             )
             for warning in found.warnings:
                 print(f"warning: {slide}: {warning}", file=sys.stderr)

@@ -9,13 +9,14 @@ import numpy as np
 import pandas as pd
 
 from chowder.data.cohort import read_rows
-from chowder.files import UserError, read_json, run
+from chowder.files import UserError, run
 from chowder.models import bundle, names
 from chowder.report import export
 from chowder.report.figures import gallery, heatmap, predicted, style
 from chowder.report.figures.view import close_up, whole
 from chowder.slides import overview, tile_table
 from chowder.slides.reader import Reader
+from chowder.slides.record import read as read_record
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -40,10 +41,10 @@ def main(argv: list[str] | None = None) -> None:
     rows = {row["slide"]: row for row in read_rows(args.predictions, ("slide", "probability", "warnings"))}
     if args.slide not in rows:
         raise UserError(f"{args.predictions}: slide {args.slide} is missing: predict again")
-    row, record = rows[args.slide], read_json(args.record)
+    row, record = rows[args.slide], read_record(args.record, "width", "height", "mpp")
     warnings = [row["warnings"]] if row["warnings"] else []
     grid, scores = tile_table.read(args.tiles)[1], pd.read_parquet(args.scores)
-    trained = f"{manifest['dataset']}, {manifest['encoder']['name']}, {manifest['title']}"
+    trained = f"{manifest['dataset']}, {manifest['encoder']['name']}, {names.label(method)}"
 
     view = whole(overview.read(args.preview, args.mask)[0], record["width"], record["height"], record["mpp"])
     drawing, data = heatmap.heatmap(

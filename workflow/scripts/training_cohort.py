@@ -9,9 +9,10 @@ from pathlib import Path
 
 from chowder.data.cohort import read_rows
 from chowder.features import sampling
-from chowder.files import UserError, read_json, run, write_text
+from chowder.files import UserError, run, write_text
 from chowder.models import training_cohort
 from chowder.slides import overview, stain, tile_table
+from chowder.slides.record import read as read_record
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -32,7 +33,7 @@ def main(argv: list[str] | None = None) -> None:
     slides = []
     for row in rows:
         name = row["slide"]
-        record = read_json(args.tissue_dir / f"{name}.json")
+        record = read_record(args.tissue_dir / f"{name}.json", "mpp")
         corners, grid, _ = tile_table.read(args.tiles_dir / f"{name}.parquet")
         rgb, mask = overview.read(args.previews_dir / f"{name}.jpg", args.tissue_dir / f"{name}.png")
         about = {"tiles": len(corners), "mpp": record["mpp"], "mpp_read": grid.mpp_read}

@@ -13,7 +13,9 @@ import json
 import os
 import re
 import stat
+import struct
 import zipfile
+import zlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -30,9 +32,17 @@ MODEL = "models/{split}.pt"
 NAME = re.compile(r"(?:models/)?[A-Za-z0-9][A-Za-z0-9._-]{0,99}\.(?:pt|json|txt|md)")
 MAX_FILES, MAX_MANIFEST, MAX_FILE = 64, 2**22, 2**31  # number, bytes, bytes
 
-_SHA256 = {"type": "string", "pattern": "^[0-9a-f]{64}$"}
-_TEXT = {"type": "string", "minLength": 1, "maxLength": 200, "pattern": r"^[^\x00-\x1f]+$"}
-_PATH = {"type": "string", "pattern": "^[A-Za-z0-9][A-Za-z0-9._-]*$", "maxLength": 60}
+# What zipfile raises for damaged files.
+BROKEN = (zipfile.BadZipFile, zlib.error, struct.error, OSError, ValueError, LookupError, RuntimeError, EOFError)
+
+_SHA256 = {"type": "string", "pattern": r"^[0-9a-f]{64}\Z"}
+_TEXT = {
+    "type": "string",
+    "minLength": 1,
+    "maxLength": 200,
+    "pattern": r"^[^\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]+\Z",
+}
+_PATH = {"type": "string", "pattern": r"^[A-Za-z0-9][A-Za-z0-9._-]*\Z", "maxLength": 60}
 _WHOLE = {"type": "integer", "minimum": 0}
 _RANGE = {
     "type": "object",
@@ -54,9 +64,9 @@ SCHEMA = _object(
     method=_TEXT,
     labels={"type": "object"},
     encoder=_object(
-        name=_TEXT | {"pattern": "^[A-Za-z0-9][A-Za-z0-9._:/@-]*$"},
+        name=_TEXT | {"pattern": r"^[A-Za-z0-9][A-Za-z0-9._:/@-]*\Z"},
         weights_sha256=_SHA256,
-        weights={"type": "string", "pattern": "^[A-Z0-9_]*$", "maxLength": 60},
+        weights={"type": "string", "pattern": r"^[A-Z0-9_]*\Z", "maxLength": 60},
         dim=_WHOLE | {"minimum": 1},
         mean=_COLOUR,
         std=_COLOUR,
@@ -91,10 +101,13 @@ class Bundle:
         The zip or folder.
     manifest : dict
         What :func:`write` was given, with ``format`` and ``files``.
+    digest : str
+        Sha256 of the manifest, which holds that of every file.
     """
 
     path: str
     manifest: dict[str, Any]
+    digest: str
     _open: Callable[[str], bytes] = field(repr=False)
 
     @property
@@ -104,11 +117,6 @@ class Bundle:
         return "_".join(
             re.sub(r"[^A-Za-z0-9.-]+", "-", part) if place == 1 else part for place, part in enumerate(parts)
         )
-
-    @property
-    def digest(self) -> str:
-        """Sha256 of the manifest, which holds that of every file."""
-        return hashlib.sha256(json.dumps(self.manifest, sort_keys=True).encode()).hexdigest()
 
     def read(self, name: str) -> bytes:
         """Content of a file. Errors: :class:`UserError` where it is not what the manifest says."""
@@ -185,19 +193,29 @@ def open_bundle(path: str | os.PathLike) -> Bundle:
         raise UserError(f"{path}: holds {len(sizes)} files, a bundle has at most {MAX_FILES}: refused")
     for name, size in sizes.items():
         if not NAME.fullmatch(name):
-            raise UserError(f"{path}: holds {name!r}, which no bundle has: refused, get it from where it was made")
+            raise UserError(f"{path}: holds {name[:100]!r}, which no bundle has: refused")
         if size > (MAX_MANIFEST if name == MANIFEST else MAX_FILE):
             raise UserError(f"{path}: {name} has {size} bytes, too many for a bundle: refused")
     try:
-        manifest = json.loads(opened(MANIFEST).decode("utf-8"))
+        text = opened(MANIFEST)
+        manifest = json.loads(text.decode("utf-8"), parse_constant=_no_number)
     except (ValueError, RecursionError) as error:
-        raise UserError(f"{path}: its {MANIFEST} cannot be read as JSON ({error}): get the bundle again") from None
+        raise UserError(f"{path}: its {MANIFEST} cannot be read as JSON ({_brief(error)}): get it again") from None
     _check_manifest(str(path), manifest)
     listed = {MANIFEST: None, **manifest["files"]}
     for name in sorted(listed.keys() ^ sizes.keys()):
         what = "is missing" if name in listed else "is not in the manifest"
         raise UserError(f"{path}: {name} {what}: get the bundle again")
-    return Bundle(str(path), manifest, opened)
+    return Bundle(str(path), manifest, hashlib.sha256(text).hexdigest(), opened)
+
+
+def _brief(error: Exception) -> str:
+    """Return an error's text in one line, at most 120 characters: zipfile repeats bytes of the file."""
+    return ascii(str(error)[:120])[1:-1]
+
+
+def _no_number(word: str) -> None:
+    raise ValueError(f"{word} is no number")
 
 
 def _check_manifest(path: str, manifest: Any) -> None:
@@ -206,19 +224,22 @@ def _check_manifest(path: str, manifest: Any) -> None:
     found = manifest.get("format") if isinstance(manifest, dict) else None
     if found != FORMAT or isinstance(found, bool):
         raise UserError(
-            f"{path}: its manifest has format {found!r}, this version reads {FORMAT}: use the version of the workflow "
-            "that made the bundle, or make it again"
+            f"{path}: its manifest has format {repr(found)[:40]}, this version reads {FORMAT}: use the version of the "
+            "workflow that made the bundle, or make it again"
         )
-    for error in jsonschema.Draft202012Validator(SCHEMA).iter_errors(manifest):
+    draft = jsonschema.Draft202012Validator
+    types = draft.TYPE_CHECKER.redefine("integer", lambda _, value: type(value) is int)  # 3.0 is none
+    for error in jsonschema.validators.extend(draft, type_checker=types)(SCHEMA).iter_errors(manifest):
         key = ".".join(str(part) for part in error.absolute_path)
-        raise UserError(f"{path}: manifest: {f'{key}: ' if key else ''}{error.message[:200]}: get the bundle again")
+        text = ascii(f"{f'{key}: ' if key else ''}{error.message[:200]}")[1:-1]
+        raise UserError(f"{path}: manifest: {text}: get the bundle again")
     names.parse(manifest["method"])
     for name in manifest["models"]:
         if name not in manifest["files"] or not name.endswith(".pt"):
-            raise UserError(f"{path}: manifest: {name!r} is no model file of the bundle: get the bundle again")
+            raise UserError(f"{path}: manifest: {name[:100]!r} is no model file of the bundle: get the bundle again")
     for name in manifest["files"]:
         if not NAME.fullmatch(name) or name == MANIFEST:
-            raise UserError(f"{path}: manifest: lists {name!r}, which no bundle has: refused")
+            raise UserError(f"{path}: manifest: lists {name[:100]!r}, which no bundle has: refused")
 
 
 def _zip(path: Path) -> tuple[dict[str, int], Callable[[str], bytes]]:
@@ -226,23 +247,23 @@ def _zip(path: Path) -> tuple[dict[str, int], Callable[[str], bytes]]:
     try:
         with zipfile.ZipFile(path) as archive:
             entries = archive.infolist()
-    except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError) as error:
-        raise UserError(f"{path}: is no zip file ({error}): give what `snakemake bundles` wrote") from None
+    except BROKEN as error:
+        raise UserError(f"{path}: is no zip file ({_brief(error)}): give what `snakemake bundles` wrote") from None
     sizes: dict[str, int] = {}
     for entry in entries:
         if entry.filename == "models/":
             continue
         kind = stat.S_IFMT(entry.external_attr >> 16)
         if kind not in (0, stat.S_IFREG) or entry.flag_bits & 1 or entry.filename in sizes:
-            raise UserError(f"{path}: {entry.filename!r} is a link, encrypted, or there twice: refused")
+            raise UserError(f"{path}: {entry.filename[:100]!r} is a link, encrypted, or there twice: refused")
         sizes[entry.filename] = entry.file_size
 
     def opened(name: str) -> bytes:
         try:
             with zipfile.ZipFile(path) as archive, archive.open(name) as handle:
                 return handle.read(sizes[name] + 1)
-        except (zipfile.BadZipFile, OSError, KeyError, NotImplementedError, RuntimeError, EOFError) as error:
-            raise UserError(f"{path}: {name} cannot be read ({error}): get the bundle again") from None
+        except BROKEN as error:
+            raise UserError(f"{path}: {name} cannot be read ({_brief(error)}): get the bundle again") from None
 
     return sizes, opened
 
