@@ -8,7 +8,9 @@ import subprocess
 import pytest
 from test_table import demo
 
+from chowder.report.overview import cards
 from chowder.report.table import html
+from chowder.report.table.page import page
 
 CHROMIUM = shutil.which("chromium")
 FLAGS = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync"]
@@ -57,3 +59,48 @@ def test_the_benchmark_table_sorts_hides_and_keeps_names_and_heading_in_view(tmp
     assert found.pop("down") == ["CHOWDER R=5", "WELDON R=10", "MeanPool"]
     assert found.pop("sorted") == "ascending"
     assert found == dict.fromkeys(["page", "name", "head", "shown", "hidden"], True)
+
+
+def test_cards_are_sorted_filtered_paged_and_enlarged(tmp_path):
+    pixel = "data:image/gif;base64,R0lGODlhAQABAAAAACwAAAAAAQABAAA="
+    made = [
+        cards.Card(
+            f"slide_{number}",
+            f"slide-slide_{number}",
+            [(pixel, f"map of {number}"), (pixel, f"slide {number}")],
+            [],
+            {"error": number / 10, "probability": 1 - number / 10},
+            ["tumour" if number % 2 else "normal"],
+        )
+        for number in range(5)
+    ]
+    sheet = cards.sheet(made, {"error": "error", "probability": "probability"}, {"tumour": "tumour"}, page=2)
+    found = seen(
+        page("t", sheet, cards.STYLE, cards.SCRIPT),
+        tmp_path,
+        """
+        var q = function (what) { return document.querySelector(what); }, result = {};
+        var shown = function () {
+          return Array.from(document.querySelectorAll(".card")).filter(function (e) { return e.offsetWidth; })
+            .map(function (e) { return e.dataset.name.slice(6); }).join("");
+        };
+        var choose = function (name, value) {
+          var box = q("[name=" + name + "]"); box.value = value; box.dispatchEvent(new Event("input"));
+        };
+        result.first = shown(); q(".pages button[value='1']").click(); result.second = shown();
+        result.status = q(".status").textContent;
+        choose("sort", "probability"); result.sorted = shown();
+        choose("only", "tumour"); result.tumour = shown(); choose("only", "");
+        choose("words", "_4"); result.named = shown(); choose("words", "");
+        result.map = q(".map").offsetWidth > 0 && q(".plain").offsetWidth === 0;
+        q("[name=view]").checked = true; q("[name=view]").dispatchEvent(new Event("input"));
+        result.plain = q(".map").offsetWidth === 0 && q(".plain").offsetWidth > 0;
+        q(".open").click();
+        result.open = q("dialog").open && q("dialog p").textContent === q(".plain").alt;
+        q("dialog button").click(); result.closed = !q("dialog").open;
+        return result;
+        """,
+    )
+    assert found.pop("status") == "5 of 5 slides, page 2 of 3"
+    assert [found.pop(key) for key in ("first", "second", "sorted", "tumour", "named")] == ["43", "21", "01", "13", "4"]
+    assert found == dict.fromkeys(["map", "plain", "open", "closed"], True)

@@ -5,6 +5,7 @@ import io
 import json
 import os
 import re
+import shutil
 
 import numpy as np
 import pandas as pd
@@ -234,6 +235,18 @@ def test_the_page_is_whole_embedded_and_says_of_every_slide_what_is_known(made):
     assert "members that stayed on the plateau of the training loss: 2 of 10 (competition)" in text
     assert "paper" in text and "0.858" in text  # the paper's numbers, in their own columns
     assert re.search(r"<dt>numpy</dt><dd>[\d.]+</dd>", text)
+
+
+def test_cards_link_to_the_viewer_where_it_was_made(made):
+    root, _ = made
+    assert "snakemake viewer" in run_page(made)
+    (root / "viewer/pyramids").mkdir(parents=True)
+    (root / "viewer/index.html").touch()
+    (root / "viewer/pyramids/test_1.json").touch()
+    text = run_page(made)
+    assert re.findall(r'href="(viewer/index.html#[^"]*)"', text) == ["viewer/index.html#slide=test_1&amp;method=m"]
+    assert "snakemake viewer" not in text and '<a href="viewer/index.html">viewer</a>' in text
+    shutil.rmtree(root / "viewer")
 
 
 def test_simulated_slides_are_called_so_in_every_section_and_real_ones_are_not(made):

@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from html import escape
 from pathlib import Path
+from urllib.parse import quote
 
 import numpy as np
 import pandas as pd
@@ -87,12 +88,31 @@ def map_cards(
         label, probability = int(row["label"]), float(probabilities.get(slide, (0, math.nan))[1])
         lesions = found[found["slide"] == slide] if len(found) else found
         cards.append(
-            _map_card(slide, label, probability, lesions, (plain, tinted), slide in annotations, drawings, prefix)
+            _map_card(
+                slide,
+                label,
+                probability,
+                lesions,
+                (plain, tinted),
+                slide in annotations,
+                drawings,
+                prefix,
+                viewer_link(results, str(slide), method) if prefix == "slide" else "",
+            )
         )
     return cards
 
 
-def _map_card(slide, label, probability, lesions, pixels, annotated, drawings, prefix) -> Card:
+def viewer_link(results: Path, slide: str, method: str) -> str:
+    """Return the address of a slide in the viewer, beside the page; "" where the viewer was not made for it.
+
+    The viewer shows the first encoder only.
+    """
+    made = (results / "viewer/index.html").exists() and (results / f"viewer/pyramids/{slide}.json").exists()
+    return f"viewer/index.html#slide={quote(slide)}&method={quote(method)}" if made else ""
+
+
+def _map_card(slide, label, probability, lesions, pixels, annotated, drawings, prefix, viewed) -> Card:
     word = "tumour" if label else "normal"
     error, kinds, missed = wrong(label, probability), [word], math.nan
     lines = [f"labelled {word}"]
@@ -114,7 +134,8 @@ def _map_card(slide, label, probability, lesions, pixels, annotated, drawings, p
         lines.append(text + (f"; isolated tumour cells not counted: {cells}" if cells else ""))
     elif label:
         lines.append("lesions annotated, none counted" if annotated else "no lesion annotated")
-    links = [
+    links = [(viewed, "viewer")] if viewed else []
+    links += [
         (f"#{one.identity}", {"heatmap": "heat map in detail", "gallery": "highest and lowest tiles"}.get(one.kind, ""))
         for one in drawings
         if one.wildcards.get("slide") == slide
