@@ -100,7 +100,8 @@ def maps(args: argparse.Namespace, rows, outlines: dict[str, Path], figures: lis
         parts.append(title + text + sheet)
     if not (args.results / "viewer/index.html").exists():
         parts.append(
-            "<p>After <code>snakemake viewer</code> and <code>snakemake --forcerun overview</code> cards link to the viewer.</p>"
+            "<p>After <code>snakemake viewer</code> and <code>snakemake --forcerun overview</code> cards link to the "
+            "viewer.</p>"
         )
     return "\n".join(parts)
 
