@@ -39,7 +39,7 @@ docs: env
 	.venv/bin/python -m mkdocs build --quiet
 
 test: env
-	.venv/bin/python -m pytest -q -n 2 --dist loadgroup $(PYTEST)
+	.venv/bin/python -m pytest -q -n 2 --dist loadscope $(PYTEST)
 
 # Every reader against damaged files: 20,000 each (CASES), about half an hour. CI tries 200.
 fuzz: env

@@ -32,7 +32,7 @@ os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.envir
 from chowder.files import SCRATCH  # noqa: E402
 from faults.machine import TARGETS, Machine, Row, kill, kill_session, one_line, traceback_in, wait_until  # noqa: E402
 
-# stage: (what its loss deletes). The program has the name of the stage.
+# stage: its results, in the order of the data. The program has the name of the stage.
 STAGES = {
     "simulate": ["slides", "annotations"],
     "tissue": ["tissue", "previews"],
@@ -48,8 +48,15 @@ STAGES = {
     "benchmark_table": ["benchmark.*"],
     "figure_heatmap": ["figures/heatmap*"],
 }
+LAST = ["metrics.*", "matrix.csv", "figures", "split_bias", "ensemble_size", "*.html"]
 DELAYS = (0.1, 0.6, 1.5)  # seconds after a program has begun
 BEGIN, END = "<!-- faults -->", "<!-- end of faults -->"
+
+
+def lost(stage: str) -> list[str]:
+    """Return the results of a stage and of all that come after it: the state of a run that got no further."""
+    names = list(STAGES)
+    return [pattern for name in names[names.index(stage) :] for pattern in STAGES[name]] + LAST
 
 
 def timed(case: Callable[[], Row]) -> Row:
@@ -79,7 +86,7 @@ def finish(machine: Machine, row: Row) -> Row:
 def killed(machine: Machine, stage: str, whom: str, delays: tuple[float, ...]) -> Row:
     """Kill a stage's job, or Snakemake, or all of it, some time after the job has begun or in the middle of a write."""
     machine.restore()
-    machine.delete(STAGES[stage])
+    machine.delete(lost(stage))
     row = Row(f"kill -9 of {whom}", stage, "", good=True)
     strokes = 0
     for delay in delays:
@@ -118,7 +125,7 @@ def in_a_write(machine: Machine, stage: str) -> bool:
 def full_disk(machine: Machine, stage: str) -> Row:
     """Let the disk be full when a stage writes."""
     machine.restore()
-    machine.delete(STAGES[stage])
+    machine.delete(lost(stage))
     machine.resize(machine.used_kb() + 24)
     row = Row("disk full", stage, "", good=True)
     try:
@@ -134,7 +141,7 @@ def full_disk(machine: Machine, stage: str) -> Row:
 def read_only(machine: Machine) -> Row:
     """Let nothing be written to the results."""
     machine.restore()
-    machine.delete(STAGES["tiles"])
+    machine.delete(lost("tiles"))
     machine.read_only()
     try:
         output = machine.run(*TARGETS, fails=True)
@@ -150,7 +157,7 @@ def damaged_features(machine: Machine, change: str) -> Row:
     import numpy as np
 
     machine.restore()
-    machine.delete(STAGES["train"])
+    machine.delete(lost("train"))
     path = next((machine.results / "features").glob("*/tumor_001.h5"))
     os.chmod(path, 0o644)
     stamp = path.stat()
@@ -183,7 +190,7 @@ def damaged_features(machine: Machine, change: str) -> Row:
 def damaged_result(machine: Machine, name: str, stage: str) -> Row:
     """Overwrite a result that a later stage reads, which is lost; remove it when the error names it."""
     machine.restore()
-    machine.delete(STAGES[stage])
+    machine.delete(lost(stage))
     path = next(iter(sorted(machine.results.glob(name))))
     path.write_bytes(b"garbage")
     row = Row(f"`{name}` overwritten", stage, "", good=True)
@@ -239,14 +246,14 @@ def clock_set_back(machine: Machine) -> Row:
     future = time.time() + 7200
     for path in [p for p in machine.results.rglob("*") if p.is_file()]:
         os.utime(path, (future, future))
-    machine.delete(STAGES["evaluate"])
+    machine.delete(lost("evaluate"))
     return finish(machine, Row("clock set back two hours", "evaluate", "", good=True))
 
 
 def two_snakemakes(machine: Machine) -> Row:
     """Start a second Snakemake while one runs."""
     machine.restore()
-    machine.delete(STAGES["embed"])
+    machine.delete(lost("embed"))
     first = machine.begin(*TARGETS)
     wait_until(lambda: machine.program("embed"), 60)
     output = machine.run(*TARGETS, fails=True)
@@ -259,7 +266,7 @@ def two_snakemakes(machine: Machine) -> Row:
 def config_changed(machine: Machine) -> Row:
     """Change the config while it runs: the run ends as it began, the next one computes what the change asks for."""
     machine.restore()
-    machine.delete(STAGES["embed"])
+    machine.delete(lost("embed"))
     overlay = machine.overlay.read_text()
     running = machine.begin(*TARGETS)
     wait_until(lambda: machine.program("embed"), 60)
@@ -276,7 +283,7 @@ def config_changed(machine: Machine) -> Row:
 def code_changed(machine: Machine) -> Row:
     """Change a program while it runs, and change it back: the next runs notice both."""
     machine.restore()
-    machine.delete(STAGES["embed"])
+    machine.delete(lost("embed"))
     program = machine.folder / "workflow" / "scripts" / "splits.py"
     text = program.read_text()
     running = machine.begin(*TARGETS)

@@ -136,7 +136,7 @@ rule overview:
 
 
 rule doctor:
-    """Look at this machine and the config: can the run work? (Answered while the Snakefile is read, see common.smk.)"""
+    """Look at this machine and the config: can the run work? Answered while the Snakefile is read (common.smk)."""
     log:
         f"{LOGS}/doctor.log",
     localrule: True
