@@ -8,8 +8,8 @@ import pytest
 def scope(nodeid: str) -> str:
     """Return what a test shares with others, so that one process runs them all; other tests share nothing.
 
-    The workflow tests share one run of the tiny configuration. The stand-in of the public server, which waits a lot, has
-    one of its own, so that the other tests use the cores meanwhile.
+    The workflow tests share one run of the tiny configuration. The stand-in of the public server, which waits a lot,
+    has one of its own, so that the other tests use the cores meanwhile.
     """
     path = nodeid.partition("::")[0]
     if not path.startswith("tests/workflow/"):
