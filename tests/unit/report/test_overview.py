@@ -166,7 +166,7 @@ def made(tmp_path_factory):
     (root / "metrics/e/m").mkdir(parents=True)
     (root / "metrics/e/m/lesions.csv").write_text(
         "slide,center,class,label,area_mm2,major_axis_um,itc,best_score,found_at_fps,mode\n"
-        "test_1,c,x,1,0.1,500,0,0.9,0.5,official\ntest_1,c,x,2,0.1,500,0,0.9,2.0,official\n"
+        "test_1,c,x,1,0.1,500,0,0.9,0.5,official\ntest_1,c,x,2,0.1,500,0,0.9,1.0,official\n"
         "test_1,c,x,3,0.1,500,0,,,official\ntest_1,c,x,4,0.01,100,1,,,official\n"
     )
     Image.new("RGB", (60, 30), "blue").save(root / "figures/curves_e.png")
@@ -229,8 +229,8 @@ def test_the_page_is_whole_embedded_and_says_of_every_slide_what_is_known(made):
     assert cards_ == [("card wrong", "test_1"), ("card", "test_2")]  # the larger error first
     first = re.search(r'id="slide-test_1".*?</li>', text, re.S)[0]
     assert "labelled tumour" in first and "<strong>0.200</strong>" in first and "wrong side of 0.5" in first
-    assert "1 of 3 lesions found at 1 false positive per slide; isolated tumour cells not counted: 1" in first
-    assert 'data-error="0.8"' in first and 'data-missed="2"' in first
+    assert "2 of 3 lesions found at 1 false positive per slide; isolated tumour cells not counted: 1" in first
+    assert 'data-error="0.8"' in first and 'data-missed="1"' in first
     assert '<a href="#figure-heatmap_e_m_test_1">' in first and 'id="figure-heatmap_e_m_test_1"' in text
     assert "members that stayed on the plateau of the training loss: 2 of 10 (competition)" in text
     assert "paper" in text and "0.858" in text  # the paper's numbers, in their own columns
