@@ -47,7 +47,7 @@ def test_each_further_try_asks_for_half_as_much_again(fresh):
     rules = re.findall(r"^ *rule (\w+):\n((?:(?! *rule ).*\n)*)", text, re.M)
     first = {name: dict(re.findall(r"\b(mem_mb|runtime)=(.+),\n", body)) for name, body in rules if "shell:" in body}
     for rule, values in first.items():
-        grow = re.fullmatch(r"growing\(\d+\)|(training|split_bias|localise)_memory", values["mem_mb"])
+        grow = re.fullmatch(r"growing\(\d+( if SIMULATED else \d+)?\)|(training|split_bias|localise)_memory", values["mem_mb"])
         assert grow and re.fullmatch(r"growing\(\d+\)", values["runtime"]), rule
     plan = snakemake(fresh, "-n", "--attempt", "3", *TINY).stdout
     found = re.findall(r"^(?:local)?rule (\w+):\n(?:.+\n)*? *resources: (.+)", plan, re.M)
@@ -55,7 +55,7 @@ def test_each_further_try_asks_for_half_as_much_again(fresh):
     for rule, resources in found:
         if rule != "everything":
             for key, value in first[rule].items():
-                number = re.fullmatch(r"growing\((\d+)\)", value)  # others come from files that are not there yet
+                number = re.match(r"growing\((\d+)", value)  # others come from files that are not there yet
                 asked = math.ceil(int(number[1]) * 2.25) if number else "<TBD>"
                 assert f", {key}={asked}" in resources, (rule, resources)
 

@@ -163,7 +163,7 @@ rule report_html:
         f"{LOGS}/report_html.log",
     localrule: True
     resources:
-        mem_mb=growing(800),
+        mem_mb=growing(450),
         runtime=growing(10),
     params:
         **code("report_html"),

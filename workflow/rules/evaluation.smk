@@ -14,7 +14,7 @@ rule lesions:
     log:
         f"{LOGS}/lesions/{{slide}}.log",
     resources:
-        mem_mb=growing(1500),
+        mem_mb=growing(200),
         runtime=growing(15),
     params:
         **code("lesions"),
@@ -48,7 +48,7 @@ rule evaluate:
     benchmark:
         f"{TIMES}/evaluate/{{encoder}}/{{method}}.tsv"
     resources:
-        mem_mb=growing(2000),
+        mem_mb=growing(270),
         runtime=growing(60),
     params:
         **code("evaluate"),
@@ -122,7 +122,7 @@ rule measure:
     log:
         f"{LOGS}/measure/{{encoder}}/{{method}}.log",
     resources:
-        mem_mb=growing(1000),
+        mem_mb=growing(260),
         runtime=growing(15),
     params:
         **code("measure"),
@@ -158,7 +158,7 @@ rule metrics_table:
     log:
         f"{LOGS}/metrics_table.log",
     resources:
-        mem_mb=growing(800),
+        mem_mb=growing(280),
         runtime=growing(10),
     params:
         **code("metrics_table", titles),
@@ -200,7 +200,7 @@ rule tests_table:
     benchmark:
         f"{TIMES}/tests_table.tsv"
     resources:
-        mem_mb=growing(2000),
+        mem_mb=growing(270),
         runtime=growing(60),
     params:
         **code("tests_table"),
@@ -252,7 +252,7 @@ rule repeats_table:
     log:
         f"{LOGS}/repeats_table.log",
     resources:
-        mem_mb=growing(2000),
+        mem_mb=growing(400),
         runtime=growing(60),
     params:
         **code("repeats_table", titles),
@@ -308,7 +308,7 @@ rule benchmark_table:
     log:
         f"{LOGS}/benchmark_table.log",
     resources:
-        mem_mb=growing(800),
+        mem_mb=growing(400),
         runtime=growing(10),
     params:
         **code("benchmark_table", titles),

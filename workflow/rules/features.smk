@@ -59,7 +59,7 @@ rule index_features:
     log:
         f"{LOGS}/index_features/{{encoder}}.log",
     resources:
-        mem_mb=growing(500),
+        mem_mb=growing(120),
         runtime=growing(60),
     params:
         **code("index_features"),

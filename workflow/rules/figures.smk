@@ -16,7 +16,7 @@ rule figure_curves:
     log:
         f"{LOGS}/figure_curves/{{encoder}}.log",
     resources:
-        mem_mb=growing(800),
+        mem_mb=growing(400),
         runtime=growing(10),
     params:
         **drawing("figure_curves", entries=titles),
@@ -50,7 +50,7 @@ rule figure_reliability:
     log:
         f"{LOGS}/figure_reliability/{{encoder}}.log",
     resources:
-        mem_mb=growing(800),
+        mem_mb=growing(350),
         runtime=growing(10),
     params:
         **drawing("figure_reliability", entries=titles),
@@ -79,7 +79,7 @@ rule figure_lesion_sizes:
     log:
         f"{LOGS}/figure_lesion_sizes/{{encoder}}.log",
     resources:
-        mem_mb=growing(800),
+        mem_mb=growing(350),
         runtime=growing(10),
     params:
         **drawing("figure_lesion_sizes", entries=titles),
@@ -102,7 +102,7 @@ rule figure_auc_r:
     log:
         f"{LOGS}/figure_auc_r/{{encoder}}.log",
     resources:
-        mem_mb=growing(800),
+        mem_mb=growing(350),
         runtime=growing(10),
     params:
         **drawing("figure_auc_r", entries=titles),
@@ -127,7 +127,7 @@ rule figure_ensemble:
     log:
         f"{LOGS}/figure_ensemble/{{encoder}}.log",
     resources:
-        mem_mb=growing(800),
+        mem_mb=growing(350),
         runtime=growing(10),
     params:
         **drawing("figure_ensemble", entries=titles),
@@ -150,7 +150,7 @@ rule figure_split_bias:
     log:
         f"{LOGS}/figure_split_bias/{{encoder}}.log",
     resources:
-        mem_mb=growing(800),
+        mem_mb=growing(350),
         runtime=growing(10),
     params:
         **drawing("figure_split_bias"),
@@ -173,7 +173,7 @@ rule figure_training:
     log:
         f"{LOGS}/figure_training/{{encoder}}.log",
     resources:
-        mem_mb=growing(800),
+        mem_mb=growing(400),
         runtime=growing(10),
     params:
         **drawing("figure_training", entries=titles),
@@ -256,7 +256,7 @@ rule figure_heatmap:
     log:
         f"{LOGS}/figure_heatmap/{{encoder}}/{{method}}/{{slide}}.log",
     resources:
-        mem_mb=growing(1500),
+        mem_mb=growing(900),
         runtime=growing(10),
     params:
         **drawing("figure_heatmap", "localisation.score", entries=titles),
@@ -297,7 +297,7 @@ rule figure_gallery:
     log:
         f"{LOGS}/figure_gallery/{{encoder}}/{{method}}/{{slide}}.log",
     resources:
-        mem_mb=growing(1500),
+        mem_mb=growing(500),
         runtime=growing(10),
     params:
         **drawing("figure_gallery", "figures.gallery", entries=titles),
@@ -330,7 +330,7 @@ rule figure_matrix:
     log:
         f"{LOGS}/figure_matrix.log",
     resources:
-        mem_mb=growing(800),
+        mem_mb=growing(350),
         runtime=growing(10),
     params:
         **drawing(
@@ -369,7 +369,7 @@ rule figure_tissue:
     log:
         f"{LOGS}/figure_tissue.log",
     resources:
-        mem_mb=growing(2000),
+        mem_mb=growing(1000),
         runtime=growing(20),
     params:
         **drawing("figure_tissue"),

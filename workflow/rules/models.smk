@@ -14,7 +14,7 @@ rule splits:
         f"{LOGS}/splits.log",
     localrule: True
     resources:
-        mem_mb=growing(500),
+        mem_mb=growing(80),
         runtime=growing(5),
     params:
         **code("splits"),
@@ -157,7 +157,7 @@ rule ensemble_size:
     log:
         f"{LOGS}/ensemble_size/{{encoder}}/{{method}}.log",
     resources:
-        mem_mb=growing(500),
+        mem_mb=growing(250),
         runtime=growing(10),
     params:
         **code("ensemble_size"),

@@ -14,7 +14,7 @@ rule slides_table:
         f"{LOGS}/slides_table.log",
     localrule: True
     resources:
-        mem_mb=growing(200),
+        mem_mb=growing(45),
         runtime=growing(5),
     params:
         **code("slides_table"),
@@ -75,7 +75,7 @@ if SIMULATED:
         benchmark:
             f"{TIMES}/simulate/{{slide}}.tsv"
         resources:
-            mem_mb=growing(1200),
+            mem_mb=growing(700),
             runtime=growing(10),
         params:
             **code("simulate"),

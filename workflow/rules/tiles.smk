@@ -12,7 +12,7 @@ rule tiles:
     log:
         f"{LOGS}/tiles/{{slide}}.log",
     resources:
-        mem_mb=growing(800),
+        mem_mb=growing(200),
         runtime=growing(10),
     params:
         **code("tiles"),
@@ -38,7 +38,7 @@ rule tile_summary:
         f"{LOGS}/tile_summary.log",
     localrule: True
     resources:
-        mem_mb=growing(800),
+        mem_mb=growing(180),
         runtime=growing(10),
     params:
         **code("tile_summary"),

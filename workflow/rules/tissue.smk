@@ -15,7 +15,7 @@ rule tissue:
     benchmark:
         f"{TIMES}/tissue/{{slide}}.tsv"
     resources:
-        mem_mb=growing(1500),
+        mem_mb=growing(220 if SIMULATED else 1000),
         runtime=growing(20),
     params:
         **code("tissue"),

@@ -12,8 +12,8 @@ rule viewer_pyramid:
     log:
         f"{LOGS}/viewer_pyramid/{{slide}}.log",
     resources:
-        mem_mb=1500,
-        runtime=60,
+        mem_mb=growing(500),
+        runtime=growing(60),
     params:
         **code("viewer_pyramid"),
         mpp=config["figures"]["viewer_mpp"],
@@ -43,8 +43,8 @@ rule viewer:
     log:
         f"{LOGS}/viewer.log",
     resources:
-        mem_mb=1500,
-        runtime=30,
+        mem_mb=growing(900),
+        runtime=growing(30),
     params:
         **code("viewer", titles),
         page=VIEWER_PAGE,
