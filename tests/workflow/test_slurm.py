@@ -47,7 +47,8 @@ def test_each_further_try_asks_for_half_as_much_again(fresh):
     rules = re.findall(r"^ *rule (\w+):\n((?:(?! *rule ).*\n)*)", text, re.M)
     first = {name: dict(re.findall(r"\b(mem_mb|runtime)=(.+),\n", body)) for name, body in rules if "shell:" in body}
     for rule, values in first.items():
-        grow = re.fullmatch(r"growing\(\d+( if SIMULATED else \d+)?\)|(training|split_bias|localise)_memory", values["mem_mb"])
+        kinds = r"growing\(\d+( if SIMULATED else \d+)?\)|(training|split_bias|localise)_memory"
+        grow = re.fullmatch(kinds, values["mem_mb"])
         assert grow and re.fullmatch(r"growing\(\d+\)", values["runtime"]), rule
     plan = snakemake(fresh, "-n", "--attempt", "3", *TINY).stdout
     found = re.findall(r"^(?:local)?rule (\w+):\n(?:.+\n)*? *resources: (.+)", plan, re.M)
