@@ -100,6 +100,15 @@ def test_versions_and_commit_are_those_of_here(tmp_path):
 # The answer
 
 
+def test_undertrained_members_are_not_mixed_with_other_notes_of_a_row():
+    bench = demo()
+    bench.undertrained = ["CHOWDER R=5: 2 of 10."]
+    bench.about["resnet50", "chowder_r5"] = ["CHOWDER R=5: 2 of 10.", "Others published 0.9."]
+    text = page.warning_list(bench, [f"s: {HOSTILE}"])
+    assert "2 of 10" in text and "Others published" not in text and "<img" not in text
+    assert "None." in page.warning_list(demo(), [])
+
+
 def test_the_answer_names_the_highest_and_what_tests_say():
     lines = page.answer(demo())
     assert "<strong>CHOWDER R=5</strong> has the highest test AUC: <strong>0.900</strong> [0.800, 1.000]" in lines[0]

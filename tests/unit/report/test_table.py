@@ -177,6 +177,7 @@ def test_every_mark_is_explained_by_its_p_value():
     for text in (page, to_markdown(demo()), latex.to_latex(demo())):
         assert "< 0.001" in text or "&lt; 0.001" in text
         assert "-0.050 [-0.150, 0.050]" in text and "0.105" in text
+    assert "corrected by Holm" in html.key(demo()) and "Holm" not in html.key(demo(None))
     assert "No paired tests were made" in to_markdown(demo(None)) and "≈" not in to_markdown(demo(None))
 
 
@@ -271,6 +272,7 @@ def test_a_row_with_notes_is_marked_and_its_note_is_below():
     values, info = row("chowder_r5")
     bench = table.build([(values, info | {"notes": ["3 of 10 <members> learnt nothing."]}), row("meanpool")])
     page = html.to_html(bench)
+    assert bench.undertrained == ["CHOWDER R=5: 3 of 10 <members> learnt nothing."]
     marks = re.findall(r'CHOWDER R=5<sup><a href="#(note-\d+)" title="([^"]*)">1</a></sup>', page)
     assert marks == [(marks[0][0], "CHOWDER R=5: 3 of 10 &lt;members&gt; learnt nothing.")]
     below = re.findall(rf'<li id="{marks[0][0]}"><sup>1</sup> (.*?)</li>', page)

@@ -109,11 +109,12 @@ def facts(bench: rows.Benchmark, config: dict, settings: dict) -> str:
 
 def warning_list(bench: rows.Benchmark, slides: Sequence[str]) -> str:
     """Return everything that a reader must be warned of: undertrained members, what is missing, slides' warnings."""
-    own = [line for lines in bench.about.values() for line in lines]
     parts = []
     if bench.simulated:
         parts.append(listed([f"{rows.SIMULATED}: the numbers of this page say nothing about real pathology."]))
-    parts.append("<h3>Undertrained members</h3>" + (listed(own) if own else "<p>None.</p>"))
+    parts.append(
+        "<h3>Undertrained members</h3>" + (listed(bench.undertrained) if bench.undertrained else "<p>None.</p>")
+    )
     if bench.missing:
         parts.append("<h3>Missing or unusual</h3>" + listed(bench.missing))
     if slides:
@@ -178,9 +179,7 @@ def whole(bench: rows.Benchmark, body: str, script: str) -> str:
 
 def table_section(bench: rows.Benchmark) -> str:
     """Return the benchmark table with its key columns; the others show after a click."""
-    several = bench.frame["encoder"].nunique() > 1
-    key = html.KEY.replace("of the column", "of the column and encoder") if several else html.KEY
     return (
-        f'<p class="key">{escape(key)}</p>\n{html.html_table(bench, HIDDEN)}\n'
+        f'<p class="key">{escape(html.key(bench))}</p>\n{html.html_table(bench, HIDDEN)}\n'
         f"<details><summary>Notes and tests</summary>{html.html_notes(bench)}{html.html_tests(bench)}</details>"
     )

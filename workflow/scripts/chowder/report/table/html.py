@@ -25,10 +25,9 @@ MEANING = {
     "paper_auc_test": "The paper's AUC on the test slides of Camelyon-16",
     "paper_froc": "The paper's FROC on the test slides of Camelyon-16",
 }
-KEY = (
-    "Bold: highest value of the column. p: paired test against it, corrected by Holm; grey with ≈: not told apart from "
-    "it. Hover over a value or a header for details; click a header to sort."
-)
+BEST = "Bold: highest value of the column{which}. "
+TESTS = "p: paired test against it, corrected by Holm; grey with ≈: not told apart from it. "
+HOW = "Hover over a value or a header for details; click a header to sort."
 
 
 def forest(value: float, low: float, high: float, start: float = 0.0) -> str:
@@ -144,15 +143,19 @@ def html_notes(bench: table.Benchmark) -> str:
     return f'<ul class="notes">{"".join(items)}</ul>'
 
 
+def key(bench: table.Benchmark) -> str:
+    """Return what marks in the table mean and how to use it."""
+    which = " and encoder" if bench.frame["encoder"].nunique() > 1 else ""
+    return BEST.format(which=which) + ("" if bench.tests.empty else TESTS) + HOW
+
+
 def html_section(bench: table.Benchmark, hidden: Collection[str] = ()) -> str:
     """Return the sign of simulated data, table, notes and tests, for a page."""
-    several = bench.frame["encoder"].nunique() > 1
-    key = KEY.replace("of the column", "of the column and encoder") if several else KEY
-    encoder = "" if several else f"Encoder: {bench.frame['encoder'].iloc[0]}. "
+    encoder = "" if bench.frame["encoder"].nunique() > 1 else f"Encoder: {bench.frame['encoder'].iloc[0]}. "
     return "\n".join(
         [
             badge(table.SIMULATED, bench.simulated),
-            f'<p class="key">{escape(encoder + key)}</p>',
+            f'<p class="key">{escape(encoder + key(bench))}</p>',
             html_table(bench, hidden),
             html_notes(bench),
             html_tests(bench),

@@ -31,7 +31,7 @@ class Benchmark:
 
     ``tests``: the rows of tests.csv (``significance.TEST_COLUMNS``), none where no test was made. ``remarks``:
     sentences for the notes under the table. ``about``: those of them that are about one row, by (encoder, method).
-    ``theirs``: the paper's numbers of each row, by column.
+    ``theirs``: the paper's numbers of each row, by column. ``undertrained``: sentences on members that learnt nothing.
     """
 
     frame: pd.DataFrame
@@ -43,6 +43,7 @@ class Benchmark:
     remarks: list[str] = field(default_factory=list)
     about: dict[tuple[str, str], list[str]] = field(default_factory=dict)
     theirs: list[dict[str, published.Number]] = field(default_factory=list)
+    undertrained: list[str] = field(default_factory=list)
     confidence: float = 0.95
     mode: str = "official"
 
@@ -106,7 +107,8 @@ def build(
         label = paper.parse(row["method"]).label + ("" if frame["encoder"].nunique() == 1 else f" ({row['encoder']})")
         about[row["encoder"], row["method"]] = [f"{label}: {line}" for line in info.get("notes") or []]
         remarks += about[row["encoder"], row["method"]]
-    if any(info.get("notes") for _, info in entries):
+    stayed = [line for lines in about.values() for line in lines]
+    if stayed:
         average = "left out of" if settings.get("leave_out_undertrained") else "part of"
         remarks.append(
             "A member on the plateau has a cross-entropy on its training slides above "
@@ -122,7 +124,7 @@ def build(
             f"Each method was trained {settings['repeats']} times: this table and its tests are those of the first. "
             "repeats.csv has the means over repeats, with their spread over repeats and over slides."
         )
-    bench = Benchmark(frame, dataset, simulated, remarks=remarks, about=about, theirs=theirs)
+    bench = Benchmark(frame, dataset, simulated, remarks=remarks, about=about, theirs=theirs, undertrained=stayed)
     bench.mode = infos[0].get("mode", "official")
     remarks += published.remarks(numbers, bench.shown, dataset, simulated, sorted(set(frame["encoder"])))
     for line, fitting in published.by_others(numbers, zip(frame["encoder"], frame["method"], strict=True)).items():
