@@ -13,7 +13,7 @@ from chowder.features import bags, feature_file, integrity, shards
 from chowder.files import UserError, field, read_json
 from chowder.models import memory, splits, store
 from chowder.report.table import entry, measures
-from chowder.slides import record, tile_table
+from chowder.slides import picture, record, tile_scores, tile_table
 from chowder.slides.grid import Grid
 
 WRONG = (None, "x", "", "a\0b", "\ud800", -1, 0, 1.5, 10**400, True, [], {}, [[]], [None], {"x": 1}, math.nan, math.inf)
@@ -24,6 +24,7 @@ INDEX = {
 }
 MANIFEST = {"encoder": "toy", "slides": {"a": {"file": "../store/a.h5", "sha256": "0" * 64}}}
 RECORD = {
+    "warnings": [],
     "width": 10,
     "height": 20,
     "mpp": 0.25,
@@ -261,3 +262,43 @@ def test_a_field_says_what_it_is_and_what_it_should_be(tmp_path):
         field(path, read_json(path), "n", "count")
     with pytest.raises(UserError, match=r"f\.json: m is missing: delete"):
         field(path, read_json(path), "m", "count")
+
+
+@pytest.mark.parametrize("data", [b"", b"garbage" * 99, b"\x89PNG\r\n\x1a\n", None])
+def test_what_is_no_picture_is_refused(tmp_path, data):
+    path = tmp_path / "a.png"
+    if data is not None:
+        path.write_bytes(data)
+    with pytest.raises(UserError, match=r"a\.png: cannot be read as a picture \(.*: delete it") as error:
+        picture.read(path)
+    assert "\n" not in str(error.value)
+
+
+def test_a_picture_is_read_as_asked_and_an_absurd_one_is_refused_before_it_is_decoded(tmp_path, monkeypatch):
+    from PIL import Image
+
+    path = tmp_path / "a.png"
+    pixels = np.arange(60, dtype=np.uint8).reshape(4, 5, 3)
+    Image.fromarray(pixels).save(path)
+    assert np.array_equal(picture.read(path), pixels)
+    assert picture.read(path, "L").shape == (4, 5)
+    monkeypatch.setattr(picture, "LARGEST", 19)
+    monkeypatch.setattr(Image.Image, "convert", lambda *_: pytest.fail("was decoded"))
+    with pytest.raises(UserError, match=r"has 5 x 4 px, more than any preview: give another"):
+        picture.read(path, todo="give another")
+
+
+def test_scores_of_tiles_are_read_or_refused(tmp_path):
+    import pandas as pd
+
+    path = tmp_path / "a.parquet"
+    good = pd.DataFrame({"x": [0], "y": [1], "score": [0.5]})
+    good.to_parquet(path)
+    assert tile_scores.read(path).equals(good)
+    for bad in (good.drop(columns="score"), good.assign(x="a"), good.assign(score=[[1.0]])):
+        bad.to_parquet(path)
+        with pytest.raises(UserError, match=r"a\.parquet: no scores of tiles"):
+            tile_scores.read(path)
+    path.write_bytes(b"PAR1garbagePAR1")
+    with pytest.raises(UserError, match=r"a\.parquet: no scores of tiles"):
+        tile_scores.read(path)

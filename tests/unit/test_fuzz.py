@@ -36,7 +36,7 @@ from chowder.features import bags, feature_file, foreign, identity, integrity, s
 from chowder.files import UserError
 from chowder.models import bundle, memory, model_file, predicting, predictions, splits, training_cohort
 from chowder.report.table import entry
-from chowder.slides import describe, record, stored, tile_table
+from chowder.slides import describe, picture, record, stored, tile_scores, tile_table
 from chowder.slides.grid import Grid
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -212,6 +212,12 @@ def image_file(path: Path) -> None:
     Image.fromarray(np.eye(30, 25, dtype=np.uint8)).save(path)
 
 
+def score_file(path: Path) -> None:
+    import pandas as pd
+
+    pd.DataFrame({"x": [0, 448], "y": [0, 448], "score": [0.5, -1.0]}).to_parquet(path)
+
+
 # ---------------------------------------------------------------------------------------------------- readers
 
 
@@ -373,6 +379,8 @@ READERS: dict[str, tuple[str, object, Callable[[Path], object]]] = {
     ),
     "external features pt": (".pt", in_memory(tensor_file, ".pt"), read_foreign),
     "tile table": (".parquet", in_memory(tile_table_file, ".parquet"), tile_table.read),
+    "picture": (".png", in_memory(image_file, ".png"), picture.read),
+    "tile scores": (".parquet", in_memory(score_file, ".parquet"), tile_scores.read),
     "tile summary": (".csv", b"slide,split,tiles,sampled\na,train,30,10\n", read_summary),
     "predictions": (".csv", b"slide,label,probability,member_1,member_2\na,0,0.5,0.4,0.6\n", read_predictions),
     "bundle": (".zip", BUNDLE, read_bundle),

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import pandas as pd
-
 from chowder.data.annotations import read_asap
 from chowder.files import run
 from chowder.models import names
 from chowder.report.figures import gallery, style
-from chowder.slides import tile_table
+from chowder.slides import tile_scores, tile_table
 from chowder.slides.reader import Reader
 
 
@@ -29,7 +27,7 @@ def main(argv: list[str] | None = None) -> None:
 
     grid = tile_table.read(args.tiles)[1]
     r, shown = names.parse(args.method).r, int(args.settings.get("gallery", 8))
-    tiles = gallery.extremes(pd.read_parquet(args.scores), min(r or shown, shown))
+    tiles = gallery.extremes(tile_scores.read(args.scores), min(r or shown, shown))
     paths = [path for path in args.annotation if path]
     if paths:
         tiles = gallery.in_lesion(tiles, read_asap(paths[0]).tumor, grid.extent)

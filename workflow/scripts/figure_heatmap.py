@@ -5,14 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 
 from chowder.data.annotations import read_asap
 from chowder.files import UserError, run
 from chowder.models.predictions import read_probabilities
 from chowder.report.figures import heatmap, style
 from chowder.report.figures.view import close_up, whole
-from chowder.slides import tile_table
+from chowder.slides import picture, tile_scores, tile_table
 from chowder.slides.record import read as read_record
 
 
@@ -39,26 +38,22 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--image", type=Path, help="the slide itself: the detail is read from it, sharper")
     args = parser.parse_args(argv)
 
-    from PIL import Image
-
     record = read_record(args.record, "width", "height", "mpp")
     grid = tile_table.read(args.tiles)[1]
     paths = [path for path in args.annotation if path]
     annotation = read_asap(paths[0]) if paths else None
     label, probability = prediction(args.predictions, args.slide) if args.predictions else (None, None)
-    Image.MAX_IMAGE_PIXELS = None  # a thumbnail of ours, of a known size
-    with Image.open(args.preview) as picture:
-        view = whole(np.asarray(picture.convert("RGB")), record["width"], record["height"], record["mpp"])
+    view = whole(picture.read(args.preview), record["width"], record["height"], record["mpp"])
     drawing = heatmap.heatmap(
         args.slide,
         args.method,
         view,
-        pd.read_parquet(args.scores),
+        tile_scores.read(args.scores),
         grid.extent,
         record["mpp"],
         annotation.tumor if annotation else None,
         scale=args.scale,
-        full=heatmap.full_red(np.concatenate([pd.read_parquet(path)["score"] for path in args.all_scores]))
+        full=heatmap.full_red(np.concatenate([tile_scores.read(path)["score"] for path in args.all_scores]))
         if args.all_scores
         else None,
         reader=close_up(args.image, record["mpp"]) if args.image else None,

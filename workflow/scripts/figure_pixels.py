@@ -9,7 +9,6 @@ import json
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 
 from chowder.data import camelyon16
 from chowder.data.annotations import read_asap
@@ -20,7 +19,7 @@ from chowder.files import run
 from chowder.models import names
 from chowder.report.figures import gallery, heatmap
 from chowder.report.figures.view import View, framed, whole
-from chowder.slides import levels, resampling, strict, tile_table
+from chowder.slides import levels, picture, resampling, strict, tile_scores, tile_table
 from chowder.slides.describe import describe_open, open_slide
 from chowder.slides.record import read as read_record
 
@@ -82,7 +81,7 @@ def gallery_boxes(info, args: argparse.Namespace) -> list[tuple[int, tuple[float
     """(level, box in its px) of every tile of the gallery, with what its resampling sees around it."""
     grid = tile_table.read(args.tiles)[1]
     r, shown = names.parse(args.method).r, int(args.settings.get("gallery", 8))
-    tiles = gallery.extremes(pd.read_parquet(args.scores), min(r or shown, shown))
+    tiles = gallery.extremes(tile_scores.read(args.scores), min(r or shown, shown))
     reach, boxes = resampling.reach(grid.scale), []
     for x, y in tiles[["x", "y"]].to_numpy(float):
         left, top = (round(place / grid.extent) * grid.size * grid.scale for place in (x, y))
@@ -93,12 +92,8 @@ def gallery_boxes(info, args: argparse.Namespace) -> list[tuple[int, tuple[float
 
 def heatmap_boxes(slide, args: argparse.Namespace) -> list[tuple[int, tuple[float, ...]]]:
     """(level, box in its px) of what the heat map reads from the slide: it is drawn once, on white."""
-    from PIL import Image
-
     record, boxes = read_record(args.record, "width", "height", "mpp"), []
-    Image.MAX_IMAGE_PIXELS = None  # a thumbnail of ours, of a known size
-    with Image.open(args.preview) as picture:
-        view = whole(np.asarray(picture.convert("RGB")), record["width"], record["height"], record["mpp"])
+    view = whole(picture.read(args.preview), record["width"], record["height"], record["mpp"])
     annotation = read_asap(args.annotation[0]) if args.annotation else None
 
     def noted(box: tuple[float, float, float, float]) -> View:
@@ -111,7 +106,7 @@ def heatmap_boxes(slide, args: argparse.Namespace) -> list[tuple[int, tuple[floa
         args.slide,
         args.method,
         view,
-        pd.read_parquet(args.scores),
+        tile_scores.read(args.scores),
         tile_table.read(args.tiles)[1].extent,
         record["mpp"],
         annotation.tumor if annotation else None,

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 
 from chowder import files
 from chowder.files import run
 from chowder.report.figures import contact_sheet, style, view
+from chowder.slides import picture
 from chowder.slides.record import read as read_record
 
 
@@ -21,9 +21,6 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--pdf", type=Path, help="write pages of 36 slides here, for a data set of many")
     args = parser.parse_args(argv)
 
-    from PIL import Image
-
-    Image.MAX_IMAGE_PIXELS = None  # thumbnails of ours, of a known size
     count = len(args.previews)
     side = 260 if count <= 120 else 150
     rows, pictures = [], []
@@ -32,12 +29,11 @@ def main(argv: list[str] | None = None) -> None:
         record = read_record(path, "area_mm2")
         warnings = "; ".join(map(str, record.get("warnings") or []))
         rows.append({"slide": record.get("slide", path.stem), "area_mm2": record["area_mm2"], "warnings": warnings})
-        with Image.open(preview) as left, Image.open(mask) as right:
-            pictures.append(view.thumbnail(np.asarray(left.convert("RGB")), np.asarray(right.convert("L")), side))
+        pictures.append(view.thumbnail(picture.read(preview), picture.read(mask, "L"), side))
     sheet, about = pd.DataFrame(rows), style.About.of(args.settings)
     if args.pdf:
         contact_sheet.save_pages(sheet, pictures, args.pdf, about)
-    small = pictures if count <= 24 or count > 120 else [view.shrunk(picture, 150) for picture in pictures]
+    small = pictures if count <= 24 or count > 120 else [view.shrunk(one, 150) for one in pictures]
     style.save(*contact_sheet.contact_sheet(sheet, small), args.output_stem, about)
 
 

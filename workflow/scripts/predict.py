@@ -50,7 +50,7 @@ def main(argv: list[str] | None = None) -> None:
             xy, _, _ = tile_table.read(args.tiles_dir / f"{slide}.parquet")
             if not np.array_equal(xy, coords):
                 raise UserError(f"{path}: the tiles are not those of {args.tiles_dir}: embed slide {slide} again")
-            record = read_record(args.tissue_dir / f"{slide}.json", "mpp")
+            record = read_record(args.tissue_dir / f"{slide}.json", "mpp", "warnings")
             rgb, mask = overview.read(args.previews_dir / f"{slide}.jpg", args.tissue_dir / f"{slide}.png")
             stained = stain.statistics(rgb, mask)
             unlike = training_cohort.outside(manifest["cohort"], len(features), record["mpp"], stained)

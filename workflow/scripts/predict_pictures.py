@@ -6,7 +6,6 @@ import argparse
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 
 from chowder.data.cohort import read_rows
 from chowder.files import UserError, run
@@ -14,7 +13,7 @@ from chowder.models import bundle, names
 from chowder.report import export
 from chowder.report.figures import gallery, heatmap, predicted, style
 from chowder.report.figures.view import close_up, whole
-from chowder.slides import overview, tile_table
+from chowder.slides import overview, tile_scores, tile_table
 from chowder.slides.reader import Reader
 from chowder.slides.record import read as read_record
 
@@ -43,7 +42,7 @@ def main(argv: list[str] | None = None) -> None:
         raise UserError(f"{args.predictions}: slide {args.slide} is missing: predict again")
     row, record = rows[args.slide], read_record(args.record, "width", "height", "mpp")
     warnings = [row["warnings"]] if row["warnings"] else []
-    grid, scores = tile_table.read(args.tiles)[1], pd.read_parquet(args.scores)
+    grid, scores = tile_table.read(args.tiles)[1], tile_scores.read(args.scores)
     trained = f"{manifest['dataset']}, {manifest['encoder']['name']}, {names.label(method)}"
 
     view = whole(overview.read(args.preview, args.mask)[0], record["width"], record["height"], record["mpp"])

@@ -19,6 +19,7 @@ from chowder.features import feature_file, foreign
 from chowder.files import UserError, atomic, run, sha256, write_text
 from chowder.slides import tile_table
 from chowder.slides.grid import Grid
+from chowder.slides.picture import read as read_picture
 
 
 def size_of(row: dict[str, str], slide: str) -> tuple[int, int] | None:
@@ -38,13 +39,13 @@ def picture(slide: str, folder: Path | None, mask: np.ndarray) -> np.ndarray:
     for suffix in (".jpg", ".jpeg", ".png") if folder else ():
         path = folder / f"{slide}{suffix}"
         if path.is_file():
-            with Image.open(path) as found:
-                wide, high = found.size
-                if not math.isclose(wide / high, mask.shape[1] / mask.shape[0], rel_tol=0.05):
-                    raise UserError(
-                        f"{path}: is {wide} x {high}, another shape than the slide: give one of the whole slide"
-                    )
-                return np.asarray(found.convert("RGB").resize(mask.shape[::-1], Image.Resampling.BOX))
+            found = read_picture(path, todo="give a picture of the whole slide, or none")
+            high, wide = found.shape[:2]
+            if not math.isclose(wide / high, mask.shape[1] / mask.shape[0], rel_tol=0.05):
+                raise UserError(
+                    f"{path}: is {wide} x {high}, another shape than the slide: give one of the whole slide"
+                )
+            return np.asarray(Image.fromarray(found).resize(mask.shape[::-1], Image.Resampling.BOX))
     return np.repeat(np.where(mask, 225, 255).astype(np.uint8)[..., None], 3, axis=2)
 
 

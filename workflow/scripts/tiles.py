@@ -7,11 +7,9 @@ import json
 import sys
 from types import SimpleNamespace
 
-import numpy as np
-
-from chowder.files import UserError, run
+from chowder.files import run
 from chowder.slides import grid as tiling
-from chowder.slides import tile_table
+from chowder.slides import picture, tile_table
 from chowder.slides.record import read as read_record
 
 
@@ -24,18 +22,12 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--output", required=True, help="tile table to write (parquet)")
     args = parser.parse_args(argv)
 
-    from PIL import Image
-
     settings = json.loads(args.settings)
     about = ("width", "height", "mpp", "downsamples")
     record = read_record(args.record, *about, "mask_scale")
     info = SimpleNamespace(**{key: record[key] for key in about})
     grid = tiling.grid(info, settings["size"], settings["mpp"], settings["resample"])
-    Image.MAX_IMAGE_PIXELS = None  # the mask is ours
-    try:
-        mask = np.asarray(Image.open(args.mask).convert("L")) > 127
-    except OSError:
-        raise UserError(f"{args.mask}: is no mask: remove it and run the tissue step again") from None
+    mask = picture.read(args.mask, "L") > 127
     table, warning = tiling.tissue_tiles(mask, record["mask_scale"], grid, settings["min_tissue"])
     if warning:
         print(f"warning: {args.slide}: {warning}", file=sys.stderr)

@@ -10,13 +10,13 @@ import shutil
 from pathlib import Path
 
 import numpy as np
-import pyarrow.parquet as pq
 
 from chowder.data.annotations import read_asap
-from chowder.files import UserError, atomic, read_json, run
+from chowder.files import UserError, atomic, run
 from chowder.report import paper, viewer
 from chowder.report.figures.heatmap import full_red
-from chowder.slides import tile_table
+from chowder.slides import picture, tile_scores, tile_table
+from chowder.slides.record import read as read_record
 
 PAGE = Path(__file__).resolve().parents[1] / "report" / "viewer"
 
@@ -42,10 +42,10 @@ def thumbnail(preview: Path, path: Path) -> None:
     """A small picture of the slide."""
     from PIL import Image
 
-    Image.MAX_IMAGE_PIXELS = None  # a thumbnail of ours
-    with Image.open(preview) as picture, atomic(path) as scratch:
-        picture.thumbnail((viewer.THUMBNAIL, viewer.THUMBNAIL))
-        picture.convert("RGB").save(scratch, quality=85)
+    small = Image.fromarray(picture.read(preview))
+    small.thumbnail((viewer.THUMBNAIL, viewer.THUMBNAIL))
+    with atomic(path) as scratch:
+        small.save(scratch, quality=85)
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -64,21 +64,19 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--output", type=Path, required=True, help="index.html to write; the rest goes beside it")
     args = parser.parse_args(argv)
 
-    from PIL import Image
-
     folder = args.output.parent
     scores, outlines = pairs(args.scores), pairs(args.annotations)
     predicted = {method: probabilities(path) for method, path in pairs(args.predictions).items()}
     slides, highest = [], {method: [] for method in scores}
     for slide in args.slides:
-        record = read_json(args.tissue_dir / f"{slide}.json")
+        record = read_record(args.tissue_dir / f"{slide}.json", "width", "height", "mask_scale")
         xy, grid, _ = tile_table.read(args.tiles_dir / f"{slide}.parquet")
-        found = {m: pq.read_table(path / f"{slide}.parquet")["score"].to_numpy() for m, path in scores.items()}
+        found = {m: tile_scores.read(path / f"{slide}.parquet")["score"].to_numpy() for m, path in scores.items()}
         for method, values in found.items():
             highest[method].append(values)
         annotation = read_asap(outlines[slide]) if slide in outlines else None
-        mask = np.asarray(Image.open(args.tissue_dir / f"{slide}.png").convert("L")) > 127
-        size = read_json(args.pyramids_dir / f"{slide}.json")
+        mask = picture.read(args.tissue_dir / f"{slide}.png", "L") > 127
+        size = read_record(args.pyramids_dir / f"{slide}.json", "width", "height")
         url = os.path.relpath(args.pyramids_dir / slide, folder)
         data = viewer.slide_data(
             slide,

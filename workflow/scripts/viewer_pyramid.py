@@ -7,8 +7,9 @@ import json
 import shutil
 from pathlib import Path
 
-from chowder.files import read_json, run, write_text
+from chowder.files import run, write_text
 from chowder.report import viewer
+from chowder.slides.record import read as read_record
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -21,7 +22,7 @@ def main(argv: list[str] | None = None) -> None:
     args = parser.parse_args(argv)
 
     shutil.rmtree(args.tiles, ignore_errors=True)
-    width, height = viewer.write_pyramid(args.image, args.tiles, read_json(args.record)["mpp"], args.mpp)
+    width, height = viewer.write_pyramid(args.image, args.tiles, read_record(args.record, "mpp")["mpp"], args.mpp)
     write_text(args.output, json.dumps({"width": width, "height": height}) + "\n")
 
 

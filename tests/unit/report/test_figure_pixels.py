@@ -101,7 +101,7 @@ def test_every_stored_tile_that_the_reader_decodes_for_a_tile_is_among_those_tha
             list(reader.tiles(corner[None], grid))
         one = argparse.Namespace(tiles=made / "a.parquet", method="chowder_r1", settings={"gallery": 1})
         frame = pd.DataFrame({"x": corner[:1], "y": corner[1:], "score": [1.0]})
-        monkeypatch.setattr(figure_pixels.pd, "read_parquet", lambda _, frame=frame: frame)
+        monkeypatch.setattr(figure_pixels.tile_scores, "read", lambda _, frame=frame: frame)
         one.scores = ""
         fetched = set()
         for level, box in figure_pixels.gallery_boxes(reader.info, one):

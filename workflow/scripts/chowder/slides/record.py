@@ -14,6 +14,7 @@ KINDS = {
     "downsamples": "list of positive numbers",
     "mask_scale": "list of positive numbers",
     "area_mm2": "number",
+    "warnings": "list",
 }
 
 
@@ -21,7 +22,7 @@ def read(path: str | os.PathLike, *needed: str) -> dict[str, Any]:
     """Read a record; the keys in ``needed``, of :data:`KINDS`, are there and of their kind.
 
     width, height: px of level 0; mpp: um/px of level 0; downsamples: level-0 px per px of each level; mask_scale:
-    level-0 px per px of the mask, (x, y); area_mm2: of the tissue.
+    level-0 px per px of the mask, (x, y); area_mm2: of the tissue; warnings: texts.
 
     Errors: :class:`UserError` for a file that is absent, no JSON object, or lacks one of them.
     """

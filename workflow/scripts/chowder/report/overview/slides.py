@@ -12,13 +12,14 @@ import numpy as np
 import pandas as pd
 
 from chowder.data.annotations import read_asap
-from chowder.files import UserError, read_json
+from chowder.files import UserError
 from chowder.models.predictions import read_probabilities
 from chowder.report.figures import heatmap, style, view
 from chowder.report.overview.cards import Card
 from chowder.report.overview.drawings import Drawing
 from chowder.report.overview.maps import jpeg, longest_side, small_map, wrong
-from chowder.slides import tile_table
+from chowder.slides import picture, tile_scores, tile_table
+from chowder.slides.record import read as read_record
 
 RATE = 1.0  # false positives per slide at which a card counts the lesions found
 SIDE = 220  # px of a picture of the contact sheet
@@ -35,18 +36,6 @@ def read_slides(path: Path) -> pd.DataFrame:
     except (OSError, ValueError) as error:
         raise UserError(f"{path}: cannot be read as CSV ({error}): delete it and rerun `slides_table`") from None
     return slides.assign(split=slides["split"].fillna("")).set_index("slide")
-
-
-def picture(path: Path) -> np.ndarray:
-    """Return a picture of ours as (h, w, 3) uint8."""
-    from PIL import Image
-
-    Image.MAX_IMAGE_PIXELS = None  # of a known size
-    try:
-        with Image.open(path) as image:
-            return np.asarray(image.convert("RGB"))
-    except OSError as error:
-        raise UserError(f"{path}: cannot be read as a picture ({error}): delete it and rerun `tissue`") from None
 
 
 def map_cards(
@@ -66,14 +55,15 @@ def map_cards(
     probabilities = read_probabilities(results / "predictions" / encoder / method / "competition.csv")
     found = style.read_csv(results / "metrics" / encoder / method / "lesions.csv", slide=str)
     scores = {
-        slide: pd.read_parquet(results / f"tile_scores/{encoder}/{method}/{slide}.parquet") for slide in slides.index
+        slide: tile_scores.read(results / f"tile_scores/{encoder}/{method}/{slide}.parquet") for slide in slides.index
     }
     full = heatmap.full_red(np.concatenate([part["score"] for part in scores.values()]))
     longest = longest_side(len(slides))
     cards = []
     for slide, row in slides.iterrows():
-        record = read_json(results / f"tissue/{slide}.json")
-        whole = view.whole(picture(results / f"previews/{slide}.jpg"), record["width"], record["height"], record["mpp"])
+        record = read_record(results / f"tissue/{slide}.json", "width", "height", "mpp")
+        preview = picture.read(results / f"previews/{slide}.jpg")
+        whole = view.whole(preview, record["width"], record["height"], record["mpp"])
         annotation = read_asap(annotations[slide]) if slide in annotations else None
         plain, tinted = small_map(
             whole,
@@ -156,9 +146,9 @@ def tissue_cards(results: Path, slides: pd.DataFrame) -> list[Card]:
     """Return a card per slide: its thumbnail with the outline of its tissue mask, label, split, area, warnings."""
     cards = []
     for slide, row in slides.iterrows():
-        record = read_json(results / f"tissue/{slide}.json")
-        mask = picture(results / f"tissue/{slide}.png")[..., 0]
-        small = view.thumbnail(picture(results / f"previews/{slide}.jpg"), mask, SIDE)
+        record = read_record(results / f"tissue/{slide}.json", "area_mm2", "warnings")
+        mask = picture.read(results / f"tissue/{slide}.png", "L")
+        small = view.thumbnail(picture.read(results / f"previews/{slide}.jpg"), mask, SIDE)
         warnings = [str(text) for text in record.get("warnings") or []]
         word = "tumour" if int(row["label"]) else "normal"
         split = {"train": "training", "": "no split"}.get(row["split"], row["split"])
@@ -177,7 +167,7 @@ def warnings_of(results: Path, slides: Sequence[str], annotations: Mapping[str, 
     """Return every warning of tissue detection and annotations, with its slide."""
     lines = []
     for slide in slides:
-        record = read_json(results / f"tissue/{slide}.json")
+        record = read_record(results / f"tissue/{slide}.json", "warnings")
         lines += [f"{slide}: tissue: {text}" for text in record.get("warnings") or []]
         if slide in annotations:
             lines += [f"{slide}: annotation: {text}" for text in read_asap(annotations[slide]).warnings]
