@@ -141,6 +141,7 @@ run() { # folder, options: snakemake in it; its log beside it
     shift
     (cd "$W/$folder" && timeout 3000 snakemake --configfile "$CONFIGFILE" --cores "$CPUS" "$@") > "$W/$folder.log" 2>&1
 }
+copy slurm
 if [ -n "$BEFORE" ]; then
     cp -r "$BEFORE/local" "$BEFORE/local.log" "$BEFORE/local.s" "$W"
 else
@@ -150,16 +151,16 @@ else
     echo $(($(date +%s) - START)) > "$W/local.s"
 fi
 LOCAL=$(cat "$W/local.s")
-copy slurm
 JOBS=$(sed -n 's/^total  *//p' "$W/local.log" | head -n 1)
 START=$(date +%s)
 # An interval that fits jobs of seconds; everything else as the profile says.
 run slurm --workflow-profile profiles/slurm --slurm-init-seconds-before-status-checks 5 ||
-    { tail -60 "$W/slurm.log"; echo "error: the run through Slurm failed"; KEEP=yes; exit 1; }
+    { tail -n 60 "$W/slurm.log"; echo "error: the run through Slurm failed"; KEEP=yes; exit 1; }
 SLURM=$(($(date +%s) - START))
 SENT=$(grep -c 'has been submitted with SLURM jobid' "$W/slurm.log")
 if python tests/slurm/compare.py "$W/local/results" "$W/slurm/results" > "$W/compare.log"; then SAME=equal; else SAME=DIFFERENT; KEEP=yes; fi
 tail -n 5 "$W/compare.log"
+python tests/slurm/compare.py --lengths "$W/jobs.txt"
 
 # --- a job that fails -------------------------------------------------------------------------------------------------
 echo "no weights" > "$W/broken.pth"
@@ -175,7 +176,6 @@ fi
 grep -m 1 '^ *error: ' "$W/slurm.log" || { echo "the log does not show the error"; FAILED="no message"; KEEP=yes; }
 
 # --- what docs/operations.md shows ------------------------------------------------------------------------------------
-python tests/slurm/compare.py --lengths "$W/jobs.txt"
 echo "| accounting | configuration | Snakemake jobs | Slurm jobs | local, s | Slurm, s | results | a job that fails |"
 echo "|---|---|---|---|---|---|---|---|"
 echo "| ${ACCOUNTING:-no} | $CONFIG | $JOBS | $SENT | $LOCAL | $SLURM | $SAME | $FAILED |"
