@@ -209,6 +209,8 @@ def test_a_look_that_fails_itself_is_a_warning_not_a_traceback(tmp_path, monkeyp
 
 def test_an_error_becomes_a_line_with_what_to_do():
     assert wrong("x", UserError("config: a.b: c is d: do e")) == Line("x", WRONG, "a.b: c is d", "do e")
+    unknown = wrong("x", UserError("config: unknown key c: known here: a, b"))
+    assert unknown == Line("x", WRONG, "unknown key c", "known here: a, b")
     assert wrong("x", UserError("nothing to say")) == Line("x", WRONG, "nothing to say")
 
 

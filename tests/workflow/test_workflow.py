@@ -51,6 +51,8 @@ def test_dry_run_works_offline_and_plans_the_whole_chain(fresh):
         (["slides={table: none.csv}"], ["none.csv", "no such file"]),
         (["figures={heatmaps: [test_999]}"], ["test_999", "not a test slide"]),
         (["slides={source: table}"], ["slides.root is not set"]),
+        (["results=a{b}"], ["results", "'a{b}'", "brace"]),
+        (["encoders=[timm:a/b, timm:a-b]"], ["timm:a/b", "timm:a-b", "would share the folder"]),
         (["slides={image: '{name}.tif'}"], ["slides.image", "{name}", "use {slide} only"]),
         (["cv={folds: 20, over: train}"], ["cv.folds", "20 folds need 20 tumour training slides"]),
         (["evaluation={reference: maxpol}"], ["evaluation.reference", "'maxpol'", "maxpool"]),
@@ -63,6 +65,16 @@ def test_a_mistake_in_the_config_is_named_before_any_job(fresh, arguments, words
     for word in words:
         assert word in line, result.stdout[-2000:]
     assert "Traceback" not in result.stdout
+
+
+def test_the_doctor_answers_also_where_the_config_is_wrong(fresh):
+    good = snakemake(fresh, "doctor", "--config", "dataset=healthy").stdout
+    assert re.search(r"^ok +config +healthy: \d+ slides", good, re.M), good
+    bad = snakemake(fresh, "doctor", "--config", "colour=red", check=False)
+    assert bad.returncode == 1
+    assert re.search(r"^wrong +config +unknown key colour$", bad.stdout, re.M), bad.stdout
+    assert re.search(r"^ok +python ", bad.stdout, re.M)
+    assert not (fresh / "results").exists(), "it writes nothing"
 
 
 def test_a_mistake_in_the_table_is_named_before_any_job(fresh, tmp_path):

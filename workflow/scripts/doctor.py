@@ -14,7 +14,7 @@ from pathlib import Path
 
 from chowder.doctor.case import WRONG, Case, wrong
 from chowder.doctor.examination import examine, shown
-from chowder.files import UserError, reason, run
+from chowder.files import UserError, reason
 
 HOME = Path(__file__).resolve().parents[2]
 
@@ -66,4 +66,4 @@ def main(argv: list[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    run(main)
+    main()  # not run(main): its lines go to a screen, not to the log of a job

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from pathlib import Path
 from typing import Any
 
@@ -45,7 +46,10 @@ class Case:
 
 def wrong(topic: str, error: UserError) -> Line:
     """Return the line for an error of the form ``where: what: to do``."""
-    found, separator, todo = str(error).removeprefix("config: ").rpartition(": ")
+    text = str(error).removeprefix("config: ")
+    if known := re.fullmatch(r"(.*): (known here: .*)", text):
+        return Line(topic, WRONG, known[1], known[2])
+    found, separator, todo = text.rpartition(": ")
     return Line(topic, WRONG, found if separator else todo, todo if separator else "")
 
 

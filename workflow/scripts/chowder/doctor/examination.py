@@ -48,11 +48,10 @@ def shown(lines: Iterable[Line]) -> str:
     """Return the lines as one screen of text."""
     rows = []
     for line in lines:
-        text = f"{line.state:<8}{line.topic:<10}{line.found}"
-        rows.append(text if len(text) <= LONGEST else f"{text[: LONGEST - 3]}...")
+        rows.append(f"{line.state:<8}{line.topic:<10}{line.found}")
         if line.todo and line.state != OK:
             rows.append(f"{'':<18}-> {line.todo}")
-    return "\n".join(rows)
+    return "\n".join(row if len(row) <= LONGEST else f"{row[: LONGEST - 3]}..." for row in rows)
 
 
 def config(case: Case) -> Iterable[Line]:
