@@ -154,14 +154,18 @@ CLICKS = """
     await wait(() => byId("where").textContent !== "No tile chosen");
     result.clicked = byId("where").textContent + "; " + byId("what").textContent;
     result.values = Array.from(document.querySelectorAll("#values td"), (cell) => cell.textContent);
+    await wait(() => close.world.getItemCount() && close.world.getItemAt(0).getFullyLoaded());
+    const box = close.viewport.viewportToImageRectangle(close.viewport.getBounds(true));
+    result.picture = [box.x, box.y, box.width].map(Math.round).join(" ");
     byId("method").value = "a"; byId("method").dispatchEvent(new Event("change"));
     result.by_a = byId("where").textContent;
     byId("best").click();
     result.best = byId("where").textContent;
     byId("opacity").value = 0; byId("opacity").dispatchEvent(new Event("input"));
     result.opacity = layer.style.opacity;
+    const before = getComputedStyle(outlines.tissue).visibility;
     byId("tissue").click();
-    result.tissue = outlines.tissue.style.display === "";
+    result.tissue = [before, getComputedStyle(outlines.tissue).visibility].join(" to ");
     byId("sort").value = "error"; byId("sort").dispatchEvent(new Event("change"));
     result.by_error = Array.from(document.querySelectorAll("nav a"), (a) => a.textContent);
     document.querySelectorAll("nav a")[0].click();
@@ -192,7 +196,8 @@ def test_clicks_in_a_browser_show_tiles_layers_and_slides(pages):
     assert found["clicked"].startswith("Tile 1 of 35; Score 2.50 by ")
     assert "x = 300, y = 300" in found["clicked"]
     assert found["by_a"] == "Tile 25 of 35" and found["best"] == "Tile 26 of 35"  # equal scores: as the table has them
-    assert found["opacity"] == "0" and found["tissue"] is True
+    assert found["picture"] == "300 300 100"  # of the tile
+    assert found["opacity"] == "0" and found["tissue"] == "hidden to visible"
     assert found["by_error"][0].startswith("two") and "normal, p = 0.800" in found["by_error"][0]
     assert "slide=two" in found["link"] and "method=a" in found["link"]
     assert found["unlabelled"] == 0 and found["wide"]

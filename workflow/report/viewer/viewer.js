@@ -2,15 +2,14 @@
 "use strict";
 const byId = (id) => document.getElementById(id);
 window.SLIDE_DATA = window.SLIDE_DATA || {};
-let slide = null, method = null, chosen = null, layer = null, outlines = {}, frame = null, start = null;
+let slide = null, method = null, chosen = null, layer = null, outlines = {}, frame = null, start = null, closeUp = null;
 
 const options = {
   drawer: "canvas", showNavigationControl: false, showNavigator: true, navigatorPosition: "BOTTOM_RIGHT", animationTime: 0.4,
   gestureSettingsMouse: { clickToZoom: false }, maxZoomPixelRatio: 4, visibilityRatio: 0.2, crossOriginPolicy: false,
 };
 const viewer = OpenSeadragon({ id: "slide", ...options });
-const close = OpenSeadragon({ id: "tile", drawer: "canvas", showNavigationControl: false, mouseNavEnabled: false, animationTime: 0,
-  immediateRender: true, maxZoomPixelRatio: 8, keyboardNavEnabled: false });
+const close = OpenSeadragon({ id: "tile", drawer: "canvas", showNavigationControl: false, mouseNavEnabled: false, maxZoomPixelRatio: 8, keyboardNavEnabled: false });
 byId("tile").querySelectorAll("[tabindex]").forEach((part) => part.setAttribute("tabindex", "-1"));
 
 function text(tag, words, cls) {
@@ -95,7 +94,7 @@ function drawOutlines() {
       path.setAttribute("d", rings.map((ring) => "M" + ring.map((point) => point.join(" ")).join("L") + "Z").join(""));
       svg.append(path);
     }
-    svg.style.display = byId(name).checked ? "" : "none";
+    svg.style.visibility = byId(name).checked ? "visible" : "hidden"; // OpenSeadragon sets display
     outlines[name] = svg;
     viewer.addOverlay({ element: svg, location: new OpenSeadragon.Rect(0, 0, 1, slide.height / slide.width) });
   }
@@ -124,9 +123,9 @@ function choose(i, move) {
   if (!frame) { frame = document.createElement("div"); frame.className = "chosen"; }
   viewer.removeOverlay(frame);
   viewer.addOverlay({ element: frame, location: place(i) });
-  const fit = () => close.viewport.fitBounds(place(i), true);
-  if (close.source === slide.pyramid) fit();
-  else { close.addOnceHandler("open", fit); close.open(slide.pyramid); close.source = slide.pyramid; }
+  const fit = () => { close.viewport.fitBounds(place(i), true); close.forceRedraw(); };
+  if (closeUp === slide.pyramid) fit();
+  else { close.addOnceHandler("open", () => { close.forceResize(); fit(); }); close.open(slide.pyramid); closeUp = slide.pyramid; }
   if (move) {
     const box = place(i), wide = 8 * side();
     viewer.viewport.fitBounds(new OpenSeadragon.Rect(box.x + side() / 2 - wide / 2, box.y + side() / 2 - wide / 2, wide, wide));
@@ -168,6 +167,8 @@ function goTo() {
 
 viewer.addHandler("open", () => {
   layer = null; outlines = {}; frame = null;
+  viewer.forceResize(); // the page may have got another layout since the viewer was made
+  viewer.viewport.goHome(true);
   drawScores(); drawOutlines(); goTo();
   byId("where").textContent = "No tile chosen";
   byId("what").textContent = "Click on a tile, or use Next highest tile.";
@@ -184,7 +185,7 @@ viewer.addHandler("canvas-click", (event) => {
 });
 byId("opacity").addEventListener("input", () => { if (layer) layer.style.opacity = byId("opacity").value / 100; });
 for (const name of ["lesions", "tissue"]) {
-  byId(name).addEventListener("change", () => { if (outlines[name]) outlines[name].style.display = byId(name).checked ? "" : "none"; });
+  byId(name).addEventListener("change", () => { if (outlines[name]) outlines[name].style.visibility = byId(name).checked ? "visible" : "hidden"; });
 }
 byId("method").addEventListener("change", () => {
   method = byId("method").value;
