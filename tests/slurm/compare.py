@@ -9,25 +9,27 @@ import sys
 from datetime import datetime
 from pathlib import Path
 
-# Logs, seconds that jobs took, and the report, which holds the day on which it was made.
-TIMES = ("logs", "benchmarks", "timing.json", "report.html")
+# Logs; seconds that jobs took, and pages and pictures that show them (their tables are compared without); stores, whose
+# names hold the time of a slide's file (what is taken from them is compared).
+TIMES = ("logs", "benchmarks", "timing.json", "benchmark.html", "index.html", "report.html", ".store", "shards")
+PICTURES = ("figures/matrix.png", "figures/matrix.svg", "figures/matrix.csv")
 
 
 def results(folder: Path) -> dict[str, bytes]:
-    """Return the bytes of all results in ``folder`` by path; those of tables without seconds of training."""
+    """Return the bytes of all results in ``folder`` by path; those of tables without seconds."""
     found = {}
     for path in sorted(folder.rglob("*")):
         name = path.relative_to(folder)
-        if path.is_file() and not set(name.parts).intersection(TIMES):
+        if path.is_file() and not set(name.parts).intersection(TIMES) and not str(name).endswith(PICTURES):
             found[str(name)] = without_seconds(path.name, path.read_bytes())
     return found
 
 
 def without_seconds(name: str, content: bytes) -> bytes:
-    """Return a file of the benchmark table without how long training took; others as they are."""
-    if name == "benchmark.csv":
+    """Return a table of the benchmark without how long training and embedding took; other files as they are."""
+    if name in ("benchmark.csv", "matrix.csv"):
         rows = csv.DictReader(io.StringIO(content.decode()))
-        return repr([{k: v for k, v in row.items() if k != "train_seconds"} for row in rows]).encode()
+        return repr([{k: v for k, v in row.items() if "seconds" not in k} for row in rows]).encode()
     return re.sub(rb"\d+(\.\d+)? s\b", b"", content) if Path(name).stem == "benchmark" else content
 
 
