@@ -196,10 +196,12 @@ def kill_session(process: subprocess.Popen) -> None:
 
 
 def one_line(output: str, words: Iterable[str]) -> str:
-    """Return the first line with ``error`` or ``Error`` that has all the words; "" where there is none."""
-    for line in output.splitlines():
-        if re.search(r"error|Error", line) and all(word in line for word in words):
-            return line.strip()
+    """Return the first line that says what is wrong and has all the words, a program's own before Snakemake's."""
+    lines = [line.strip() for line in output.splitlines() if all(word in line for word in words)]
+    for pattern in (r"^error: ", r"Error|rror:|^slides table "):
+        for line in lines:
+            if re.search(pattern, line) and "check log file" not in line:
+                return line
     return ""
 
 
