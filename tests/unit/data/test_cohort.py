@@ -64,6 +64,7 @@ def test_only_annotated_tumour_and_normal_test_slides_count_for_froc(tmp_path):
     [
         ("", ["column 'slide' is missing"]),
         ("name,label\na,0\n", ["column 'slide' is missing"]),
+        ('"na\nme",label\na,0\n', ["column 'slide' is missing", "has: na me, label"]),
         ("slide,label,colour\na,0,red\n", ["unknown column 'colour'"]),
         ("slide,label\na,0\nb,maybe\n", ["line 3", "slide b", "label 'maybe'", "normal or tumor"]),
         ("slide,label\na,0\na,1\n", ["slide a is listed twice"]),
@@ -177,6 +178,8 @@ def test_the_real_pixel_slides_table_is_read():
         ("slide,label\n", "no rows"),
         ("slide,split\na,train\n", "no column 'label'"),
         ("slide,label\na,1\na,0\n", "line 3: slide a is there twice"),
+        ('slide,label\na,"1\nx"\n', r"line 2: 'label' is '1\\nx', with a control character"),
+        ('slide,label\n"a\nb",1\n"a\nb",1\n', r"line 2: 'slide' is 'a\\nb', with a control character"),
     ],
 )
 def test_rows_of_a_resolved_table_are_checked(tmp_path, text, message):

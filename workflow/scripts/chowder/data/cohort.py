@@ -112,7 +112,8 @@ def read(
     unknown = [c for c in columns if c not in REQUIRED + OPTIONAL]
     missing = [c for c in REQUIRED if c not in columns]
     if missing:
-        raise UserError(f"slides table {path}: column {missing[0]!r} is missing: add it (has: {', '.join(columns)})")
+        has = " ".join(", ".join(columns).split())[:200]
+        raise UserError(f"slides table {path}: column {missing[0]!r} is missing: add it (has: {has})")
     if unknown:
         raise UserError(f"slides table {path}: unknown column {unknown[0]!r}: use {', '.join(REQUIRED + OPTIONAL)}")
     if len(set(columns)) != len(columns):
@@ -205,6 +206,11 @@ def read_rows(path: str | os.PathLike, needed: Iterable[str] = REQUIRED) -> list
             raise UserError(f"{path}: no column '{key}': the header must have {', '.join(needed)}")
     seen: set[str] = set()
     for line, row in enumerate(rows, start=2):
+        for key, value in row.items():
+            if has_control(value):
+                raise UserError(
+                    f"{path}, line {line}: {key[:60]!r} is {value[:60]!r}, with a control character: remove it"
+                )
         if row["slide"] in seen:
             raise UserError(f"{path}, line {line}: slide {row['slide']} is there twice: keep one row")
         seen.add(row["slide"])

@@ -88,10 +88,10 @@ def _rows(path: Path) -> tuple[list[tuple[int, dict[str, str]]], list[str]]:
     columns = read[0][1]
     for column in ("slide", "label"):
         if column not in columns:
-            raise UserError(f"{path}, line 1: no column '{column}': the header is {','.join(columns)[:80]}")
+            raise UserError(f"{path}, line 1: no column '{column}': the header is {','.join(columns)[:80]!r}")
     for column in columns:
         if columns.count(column) > 1:
-            raise UserError(f"{path}, line 1: duplicate column '{column}': keep one")
+            raise UserError(f"{path}, line 1: duplicate column {column[:80]!r}: keep one")
     for line, cells in read[1:]:
         if len(cells) != len(columns):
             raise UserError(f"{path}, line {line}: {len(cells)} cells, the header has {len(columns)}: check the commas")
