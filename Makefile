@@ -36,7 +36,6 @@ faults: env
 
 docs: env
 	.venv/bin/python docs/make_reference.py
-	.venv/bin/python -m mkdocs build --quiet
 
 test: env
 	.venv/bin/python -m pytest -q -n 2 --dist loadscope $(PYTEST)

@@ -3,7 +3,7 @@
     python docs/make_reference.py
 
 The first page comes from config/config.yaml and workflow/schemas/config.schema.yaml, the second from the syntax trees
-of workflow/scripts/chowder. They are not committed: `make docs` writes them before it builds the site.
+of workflow/scripts/chowder. They are not committed: `make docs` writes them.
 """
 
 from __future__ import annotations
