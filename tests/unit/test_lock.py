@@ -27,7 +27,7 @@ def folder(tmp_path, monkeypatch):
 
 
 def note(folder, pid, started, host=None):
-    runs = folder / ".snakemake" / "chowder" / "runs"
+    runs = folder / ".snakemake" / "chowder-runs"
     runs.mkdir(parents=True, exist_ok=True)
     content = {"host": host or platform.node(), "pid": pid, "started": started}
     (runs / f"{host}-{pid}.json").write_text(json.dumps(content))
@@ -47,7 +47,7 @@ def test_a_lock_of_a_killed_run_is_removed_and_its_note_too(folder):
     pid = dead_pid()
     note(folder, pid, "123")
     assert str(pid) in lock.enter() and not locks(folder)
-    left = list((folder / ".snakemake" / "chowder" / "runs").glob("*.json"))
+    left = list((folder / ".snakemake" / "chowder-runs").glob("*.json"))
     assert [json.loads(path.read_text())["pid"] for path in left] == [os.getpid()]
 
 
@@ -66,7 +66,7 @@ def test_a_lock_that_may_be_somebodys_stays(folder, case):
         note(folder, dead_pid(), "1")
     if case == "broken note":
         note(folder, 1, "1")
-        next((folder / ".snakemake" / "chowder" / "runs").glob("*.json")).write_text("{")
+        next((folder / ".snakemake" / "chowder-runs").glob("*.json")).write_text("{")
     said = lock.enter()
     assert len(locks(folder)) == 2
     assert ("snakemake --unlock" in said) == (case not in ("no note", "broken note"))

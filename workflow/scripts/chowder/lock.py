@@ -1,7 +1,7 @@
 """Snakemake's lock on a working directory, where a killed run left it.
 
 Snakemake doesn't write whose a lock is. So each run leaves a note (host, process, its start) in
-``.snakemake/chowder/runs`` while it lives. A lock is stale when every note is of a process of this machine that has
+``.snakemake/chowder-runs`` while it lives. A lock is stale when every note is of a process of this machine that has
 ended, and no other Snakemake runs in this directory.
 """
 
@@ -26,7 +26,7 @@ def enter(folder: str | os.PathLike = ".snakemake") -> str:
     Returns a line to show: that a lock was removed, or whose it may be; "" where there is none.
     """
     folder = Path(folder)
-    notes = folder / "chowder" / "runs"
+    notes = folder / "chowder-runs"
     try:
         notes.mkdir(parents=True, exist_ok=True)
         with _alone(notes):
