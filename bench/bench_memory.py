@@ -17,10 +17,8 @@ from pathlib import Path
 REPOSITORY = Path(__file__).resolve().parents[1]
 
 
-def declared(arguments: list[str]) -> dict[str, tuple[int, str]]:
-    """Largest mem_mb and the folder of logs of each rule, from a dry run of everything."""
-    command = [sys.executable, "-m", "snakemake", "--dry-run", "--forceall", *arguments]
-    text = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=True).stdout
+def declared(text: str) -> dict[str, tuple[int, str]]:
+    """Largest mem_mb and the folder of logs of each rule, from what Snakemake printed of its jobs."""
     found: dict[str, tuple[int, str]] = {}
     for block in re.split(r"\n(?! )", text):
         rule = re.match(r"(?:local)?rule (\w+):", block)
@@ -39,8 +37,10 @@ def peaks(folder: Path, rule: str) -> list[float]:
 
 
 def main() -> None:
+    command = [sys.executable, "-m", "snakemake", "--dry-run", "--forceall", *sys.argv[1:]]
+    plan = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=True).stdout
     print("| rule | jobs | MB, most | MB declared | declared : most |\n|---|---|---|---|---|")
-    for rule, (asked, folder) in sorted(declared(sys.argv[1:]).items()):
+    for rule, (asked, folder) in sorted(declared(plan).items()):
         values = peaks(REPOSITORY / folder, rule)
         if values:
             print(f"| {rule} | {len(values)} | {max(values):.0f} | {asked} | {asked / max(values):.2f} |")

@@ -17,7 +17,6 @@ import argparse
 import csv
 import json
 import os
-import re
 import subprocess
 import sys
 import tempfile
@@ -31,6 +30,7 @@ sys.path[:0] = [str(REPOSITORY / "workflow" / "scripts"), str(REPOSITORY)]
 
 import h5py  # noqa: E402
 
+from bench.bench_memory import declared  # noqa: E402
 from bench.bench_training import BASELINES, ENSEMBLES  # noqa: E402
 from chowder import seeds  # noqa: E402
 
@@ -48,17 +48,6 @@ def write_features(folder: Path, slides: int, tiles: int, dim: int) -> None:
             handle.attrs["extent"] = 256.0
         rows.append(f"s{i:03d},{i % 5 // 3},{'train' if i in order else 'test'},0.5,30000,30000")
     (folder / "slides.csv").write_text("\n".join(["slide,label,split,mpp,width,height", *rows]) + "\n")
-
-
-def jobs_of(output: str) -> dict[str, list[int]]:
-    """The MB that each rule's jobs declared, from what Snakemake printed."""
-    declared: dict[str, list[int]] = {}
-    for block in re.split(r"\n(?=\[)", output):
-        rule = re.search(r"^(?:local)?rule (\w+):", block, re.MULTILINE)
-        memory = re.search(r"resources:.*?\bmem_mb=(\d+)", block)
-        if rule and memory:
-            declared.setdefault(rule[1], []).append(int(memory[1]))
-    return declared
 
 
 def measured(folder: Path) -> dict[str, list[tuple[float, float]]]:
@@ -117,10 +106,10 @@ def main() -> None:
     print(f"{args.slides} slides x {tiles} tiles x {args.dim} float16 = {size:.2f} GB; jobs together at most "
           f"{args.memory} MB\n")  # fmt: skip
     print(f"features read in: {seconds[0]:.0f} s; from there to benchmark.csv: **{seconds[1] / 60:.1f} min**\n")
-    declared, times = jobs_of(said), measured(results / "table1" / "benchmarks")
+    asked_by, times = declared(said), measured(results / "table1" / "benchmarks")
     print("| rule | jobs | s, longest | MB, most | MB declared | declared : most |\n|---|---|---|---|---|---|")
     for rule, values in sorted(times.items()):
-        most, asked = max(mb for _, mb in values), max(declared.get(rule, [0]))
+        most, asked = max(mb for _, mb in values), asked_by.get(rule, (0, ""))[0]
         longest = max(s for s, _ in values)
         print(f"| {rule} | {len(values)} | {longest:.0f} | {most:.0f} | {asked} | {asked / max(most, 1):.2f} |")
 

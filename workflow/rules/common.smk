@@ -414,7 +414,7 @@ for name in ENCODERS:
         ]
 FIGURES = [f"{RESULTS}/figures/{one['stem']}.png" for one in PICTURES]
 # Test slides of which the overview shows a small heat map.
-MAPPED = TEST if not (READY and config["features"]["without_places"]) else []
+MAPPED = TEST if PLACED else []
 OUTLINED = {slide: path for slide in MAPPED for path in annotation(slide)}
 REPEATED = [f"{RESULTS}/repeats.html"] if REPEATS > 1 else []
 CAPTIONS = fingerprint.of_texts(sorted((WORKFLOW / "report").glob("*.rst")))
@@ -542,21 +542,22 @@ def growing(first):
     return lambda wildcards, attempt: memory.raised(first, attempt)
 
 
+def memory_limit():
+    """MB that the jobs of this machine may take together; infinite where they run elsewhere."""
+    here = HERE and not workflow.remote_exec
+    return workflow.global_resources["mem_mb"].value if here else float("inf")
+
+
 def features_limit():
     """Options that say when features are mapped from a file: as the config says, or where they don't fit here."""
     wanted = config["training"]["in_memory_gb"]
-    if wanted != "auto":
-        return f"--in-memory-gb {wanted}"
-    here = HERE and not workflow.remote_exec
-    return f"--memory-mb {workflow.global_resources['mem_mb'].value}" if here else ""
+    return f"--memory-mb {memory_limit()}" if wanted == "auto" else f"--in-memory-gb {wanted}"
 
 
 def in_memory(needed):
     """Bytes of features that may lie in memory, for a job that needs so many MB with all of them there."""
-    option, _, value = features_limit().partition(" ")
-    if option == "--in-memory-gb":
-        return float(value) * 1e9
-    return memory.in_memory(needed, float(value) if value else float("inf"))
+    wanted = config["training"]["in_memory_gb"]
+    return memory.in_memory(needed, memory_limit()) if wanted == "auto" else wanted * 1e9
 
 
 def training_memory(wildcards, input, attempt):
