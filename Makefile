@@ -14,7 +14,7 @@ $(READY): $(LOCK) envs/make_environment.sh
 	PYTHON=$(PYTHON) sh envs/make_environment.sh
 
 demo: env
-	@echo "demo: 54 simulated slides, from drawing them to table, figures and report; six to seven minutes on two cores, no network"
+	@echo "demo: 54 simulated slides, from drawing them to table, figures and report; eight to nine minutes on two cores, no network"
 	PATH="$(CURDIR)/.venv/bin:$$PATH" snakemake --cores $(CORES)
 	@echo "open first: results/demo/index.html"
 	@echo "table:      results/demo/benchmark.html (also .csv .md .tex)"
