@@ -131,7 +131,7 @@ CLICKS = """
 (async function () {
   const wait = (true_) => new Promise((done, failed) => {
     let n = 0;
-    const look = () => true_() ? done() : ++n > 200 ? failed(new Error("" + true_)) : setTimeout(look, 50);
+    const look = () => true_() ? done() : ++n > LOOKS ? failed(new Error("" + true_)) : setTimeout(look, 50);
     look();
   });
   const result = {};
@@ -183,14 +183,22 @@ CLICKS = """
 """
 
 
-@pytest.mark.skipif(not CHROMIUM, reason="chromium is not installed (apt-get install chromium)")
-def test_clicks_in_a_browser_show_tiles_layers_and_slides(pages):
-    page = (pages / "index.html").read_text().replace("</body>", f"<script>{CLICKS}</script></body>")
+def clicked(pages, seconds: int) -> dict:
+    """Return what a browser shows for CLICKS on the pages, given so many seconds of its virtual clock."""
+    script = CLICKS.replace("LOOKS", str(seconds * 10))
+    page = (pages / "index.html").read_text().replace("</body>", f"<script>{script}</script></body>")
     (pages / "test.html").write_text(page)
     command = [CHROMIUM, *FLAGS, f"--user-data-dir={pages / 'profile'}", "--window-size=1000,700"]
-    command += ["--virtual-time-budget=20000", "--dump-dom", (pages / "test.html").as_uri()]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=100, check=True)
-    found = json.loads(html.unescape(re.search(r"<title>(.*?)</title>", done.stdout, re.DOTALL)[1]))
+    command += [f"--virtual-time-budget={seconds * 1000}", "--dump-dom", (pages / "test.html").as_uri()]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=True)
+    return json.loads(html.unescape(re.search(r"<title>(.*?)</title>", done.stdout, re.DOTALL)[1]))
+
+
+@pytest.mark.skipif(not CHROMIUM, reason="chromium is not installed (apt-get install chromium)")
+def test_clicks_in_a_browser_show_tiles_layers_and_slides(pages):
+    found = {"error": "not run"}
+    for seconds in (20, 60, 180):  # of the browser's own clock, which does not wait for pictures on a busy machine
+        found = clicked(pages, seconds) if "error" in found else found
     assert "error" not in found, found
     assert found["scores_shown"] == "b" and found["values"] == ["0.00", "2.50"]
     assert found["clicked"].startswith("Tile 1 of 35; Score 2.50 by ")
