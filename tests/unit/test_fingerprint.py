@@ -239,5 +239,50 @@ def test_nobody_in_the_library_uses_the_names_that_the_package_offers_to_noteboo
             fingerprint.of_modules([name])
 
 
+def remembering(shelf, program):
+    """(fingerprint, files parsed) of a program in a process of its own that takes and leaves notes in ``shelf``."""
+    code = "import sys; from chowder import fingerprint as f; f.remember(sys.argv[1]); "
+    code += "print(f.of(sys.argv[2]), f._parsed)"
+    command = [sys.executable, "-c", code, str(shelf), str(program)]
+    done = subprocess.run(command, env=os.environ | {"PYTHONPATH": str(SCRIPTS)}, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    digest, parsed = done.stdout.split()
+    return digest, int(parsed)
+
+
+def test_what_is_known_of_files_is_remembered_by_their_content_alone(tmp_path):
+    shelf, scripts = tmp_path / "made" / "code.json", tmp_path / "scripts"
+    shutil.copytree(SCRIPTS, scripts, ignore=shutil.ignore_patterns("__pycache__"))
+    program = scripts / "tiles.py"
+    first, parsed = remembering(shelf, program)
+    assert first == fingerprint.of(program) and parsed > 5
+    assert remembering(shelf, program) == (first, 0)
+    grid, state = scripts / "chowder" / "slides" / "grid.py", os.stat(scripts / "chowder" / "slides" / "grid.py")
+    text = grid.read_text()
+    changed = text.replace("\n    return ", "\n    assert ", 1)
+    assert len(changed) == len(text) and changed != text
+    grid.write_text(changed)  # as long as before and as old: only the content tells
+    os.utime(grid, ns=(state.st_atime_ns, state.st_mtime_ns))
+    other, parsed = remembering(shelf, program)
+    assert other != first and parsed == 1
+    grid.write_text(text)
+    assert remembering(shelf, program) == (first, 0)
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{}", '{"by": "another", "files": {}}', '{"by": 1}', "\0"])
+def test_notes_that_are_damaged_or_of_another_version_count_for_nothing(tmp_path, text):
+    shelf = tmp_path / "code.json"
+    shelf.write_text(text)
+    digest, parsed = remembering(shelf, SCRIPTS / "tiles.py")
+    assert digest == fingerprint.of(SCRIPTS / "tiles.py") and parsed > 5
+    assert remembering(shelf, SCRIPTS / "tiles.py")[1] == 0  # they were written again
+
+
+def test_a_folder_that_cannot_be_written_to_costs_time_only(tmp_path):
+    (tmp_path / "file").touch()
+    digest, parsed = remembering(tmp_path / "file" / "code.json", SCRIPTS / "tiles.py")
+    assert digest == fingerprint.of(SCRIPTS / "tiles.py") and parsed > 5
+
+
 if __name__ == "__main__":
     TABLE.write_text(HEAD + "".join(f"{line(program)}\n" for program in PROGRAMS))

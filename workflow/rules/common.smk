@@ -61,6 +61,7 @@ from chowder.models import names as methods
 from chowder.report import published
 
 machine.this_python_first()
+fingerprint.remember(Path(".snakemake", "chowder-code.json"))
 
 if workflow.is_main_process and "doctor" in sys.argv[1:]:
     # here, before the config is checked and cores are asked for: a wrong config is one of the things that it tells

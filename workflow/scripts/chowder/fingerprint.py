@@ -9,8 +9,12 @@ imported, because the Snakefile asks for fingerprints while it is parsed.
 from __future__ import annotations
 
 import ast
+import atexit
+import contextlib
 import hashlib
+import json
 import os
+import sys
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -80,17 +84,61 @@ class _Source:
 
 
 _known: dict[tuple[str, int, int], _Source] = {}
+_remembered: dict[str, _Source] = {}  # by the sha256 of a file's bytes
+_used: set[str] = set()  # those of this process's files
+_parsed = 0  # files that were parsed in this process
+
+
+def remember(path: str | os.PathLike) -> None:
+    """Take what is known of files from ``path`` (JSON), and write it there at the end of the process.
+
+    Parsing all modules takes a second. An entry is found by the sha256 of a file's bytes, so it never stands for other
+    code; a file made by another version of this module or of Python, or that cannot be read, counts for nothing.
+    """
+    path, maker = Path(path), f"{sys.version_info[:2]} {hashlib.sha256(Path(__file__).read_bytes()).hexdigest()}"
+    try:
+        noted = json.loads(path.read_text(encoding="utf-8"))
+        if noted["by"] == maker:
+            for key, (digest, imports, names) in noted["files"].items():
+                taken = tuple((level, module, tuple(some)) for level, module, some in imports)
+                _remembered[key] = _Source(str(digest), taken, frozenset(names))
+    except (OSError, ValueError, TypeError, KeyError, AttributeError):
+        pass
+    before = len(_remembered)
+    atexit.register(_note, path, maker, before)
+
+
+def _note(path: Path, maker: str, before: int) -> None:
+    if len(_remembered) == before:
+        return
+    kept = _remembered if len(_remembered) < 1000 else {key: _remembered[key] for key in _used}
+    files = {key: (one.digest, one.imports, sorted(one.names)) for key, one in kept.items()}
+    scratch = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        scratch.write_text(json.dumps({"by": maker, "files": files}), encoding="utf-8")
+        scratch.replace(path)
+    except OSError:  # a folder that cannot be written to: the next process parses again
+        with contextlib.suppress(OSError):
+            scratch.unlink()
 
 
 def _source(path: Path) -> _Source:
+    global _parsed
     state = os.stat(path)
     key = (str(path), state.st_mtime_ns, state.st_size)
     if key not in _known:
-        tree = ast.parse(path.read_text(encoding="utf-8"), filename=str(path))
-        parts: list[str] = []
-        _write(_cleaned(tree), parts)
-        digest = hashlib.sha256("".join(parts).encode("utf-8", "surrogatepass")).hexdigest()
-        _known[key] = _Source(digest, tuple(_imports(tree)), frozenset(_defined(tree)))
+        content = path.read_bytes()
+        name = hashlib.sha256(content).hexdigest()
+        if name not in _remembered:
+            _parsed += 1
+            tree = ast.parse(content, filename=str(path))
+            parts: list[str] = []
+            _write(_cleaned(tree), parts)
+            digest = hashlib.sha256("".join(parts).encode("utf-8", "surrogatepass")).hexdigest()
+            _remembered[name] = _Source(digest, tuple(_imports(tree)), frozenset(_defined(tree)))
+        _used.add(name)
+        _known[key] = _remembered[name]
     return _known[key]
 
 

@@ -34,7 +34,8 @@ def check(config: dict, schema: str | os.PathLike) -> None:
 def _rules(schema: str) -> dict:
     import yaml
 
-    return yaml.safe_load(Path(schema).read_text(encoding="utf-8"))
+    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # a tenth of the time
+    return yaml.load(Path(schema).read_text(encoding="utf-8"), loader)
 
 
 def _plain(value, *place: str) -> None:
