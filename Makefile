@@ -34,8 +34,11 @@ init: env
 faults: env
 	.venv/bin/python -m tests.faults --write
 
+# The documentation as a site, site/index.html; every link in it is checked. No network.
 docs: env
 	.venv/bin/python docs/make_reference.py
+	NO_MKDOCS_2_WARNING=1 .venv/bin/python -m mkdocs build
+	@echo "open: site/index.html"
 
 test: env
 	.venv/bin/python -m pytest -q -n 2 --dist loadscope $(PYTEST)

@@ -3,7 +3,8 @@
     python docs/make_reference.py
 
 The first page comes from config/config.yaml and workflow/schemas/config.schema.yaml, the second from the syntax trees
-of workflow/scripts/chowder. They are not committed: `make docs` writes them.
+of workflow/scripts/chowder. They are not committed: `make docs` writes them
+and makes a site of all pages (mkdocs.yml).
 """
 
 from __future__ import annotations

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import importlib.util
+import os
+import re
+import shutil
+import subprocess
 import sys
 from pathlib import Path
 
@@ -60,3 +64,21 @@ def test_public_functions_are_listed_with_their_docstrings(tmp_path):
     )
     page = make_reference.library_page(package)
     assert "### `f(a, *, b='c')`" in page and "Do it." in page and "### `K(size)`" in page and "_g" not in page
+
+
+def test_the_site_is_built_without_a_network_and_a_link_that_leads_nowhere_fails_it(tmp_path):
+    shutil.copytree(ROOT / "docs", tmp_path / "docs")
+    shutil.copy(ROOT / "mkdocs.yml", tmp_path)
+    for path, text in make_reference.pages().items():
+        copy = tmp_path / path.relative_to(ROOT)
+        copy.parent.mkdir(exist_ok=True)
+        copy.write_text(text)
+    build = [sys.executable, "-m", "mkdocs", "build"]
+    quiet = os.environ | {"NO_MKDOCS_2_WARNING": "1", "https_proxy": "http://127.0.0.1:9"}
+    done = subprocess.run(build, cwd=tmp_path, env=quiet, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    start = (tmp_path / "site" / "index.html").read_text()
+    assert "operations.html" in start and not re.search(r'(?:src|<link[^>]*href)="(?:https?:)?//', start)
+    (tmp_path / "docs" / "index.md").write_text("# Start\n[nowhere](operatoins.md) [no heading](operations.md#nothing)\n")
+    done = subprocess.run(build, cwd=tmp_path, env=quiet, capture_output=True, text=True, check=False)
+    assert done.returncode and "operatoins.md" in done.stderr and "#nothing" in done.stderr
