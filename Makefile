@@ -4,7 +4,7 @@ CORES ?= all
 LOCK := envs/requirements.lock
 READY := .venv/.ready
 
-.PHONY: demo demo-modern docs init faults test fuzz lint bench report reruns doctor audit env lock clean-env
+.PHONY: demo demo-modern docs crate wheel init faults test fuzz lint bench report reruns doctor audit env lock clean-env
 .DELETE_ON_ERROR:
 
 env: $(READY)
@@ -39,6 +39,16 @@ docs: env
 	.venv/bin/python docs/make_reference.py
 	NO_MKDOCS_2_WARNING=1 .venv/bin/python -m mkdocs build
 	@echo "open: site/index.html"
+
+# The demo's run as a Workflow Run RO-Crate: results/demo/crate.zip
+crate: env
+	PATH="$(CURDIR)/.venv/bin:$$PATH" snakemake --cores $(CORES) crate
+	@echo "crate: results/demo/crate.zip"
+
+# The scorer (camelyon-froc) and the library as dist/*.whl. Takes the build backend from the package index.
+wheel:
+	$(PYTHON) -m pip wheel --quiet --no-deps --wheel-dir dist .
+	@ls dist/*.whl
 
 test: env
 	.venv/bin/python -m pytest -q -n 2 --dist loadscope $(PYTEST)

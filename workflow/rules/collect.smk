@@ -150,6 +150,47 @@ rule doctor:
         "python {params.program:q}" " --config {params.config:q}" " 2>&1 | tee {log:q}"
 
 
+rule crate:
+    """The run as a Workflow Run RO-Crate: workflow, config, slides table, table and figures in a zip (not part of all)."""
+    input:
+        slides=f"{RESULTS}/slides.csv",
+        made=[
+            *expand(f"{RESULTS}/benchmark.{{form}}", form=["csv", "md", "tex", "html"]),
+            *expand(f"{RESULTS}/{{name}}.csv", name=["metrics", "tests"]),
+            f"{RESULTS}/index.html",
+            *FIGURES,
+            *expand(
+                f"{RESULTS}/predictions/{{encoder}}/{{method}}/{{split}}.csv",
+                encoder=ENCODERS,
+                method=METHODS,
+                split=SPLITS,
+            ),
+        ],
+    output:
+        f"{RESULTS}/crate.zip",
+    log:
+        f"{LOGS}/crate.log",
+    localrule: True
+    resources:
+        mem_mb=growing(200),
+        runtime=growing(10),
+    params:
+        **code("crate"),
+        workflow=untracked(near(WORKFLOW.parent)),
+        config=json.dumps(CONFIG, sort_keys=True),
+        results=lambda wildcards, output: os.path.dirname(output[0]),
+        simulated="--simulated" if SIMULATED else "",
+    shell:
+        "python {params.program:q}"
+        " --workflow {params.workflow:q}"
+        " --config {params.config:q}"
+        " --results {params.results:q}"
+        " --slides {input.slides:q}"
+        " --made {input.made:q} {params.simulated}"
+        " --output {output:q}"
+        " > {log:q} 2>&1"
+
+
 rule report_html:
     """Snakemake's own report of the table and figures, written by a second Snakemake that only reads."""
     input:

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from chowder.models.estimators import Chowder, Weldon
     from chowder.models.pooled import MaxPool, MeanPool
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 __all__ = ["Bags", "Chowder", "MaxPool", "MeanPool", "Weldon", "__version__"]
 
