@@ -79,6 +79,8 @@ def test_the_site_is_built_without_a_network_and_a_link_that_leads_nowhere_fails
     assert done.returncode == 0, done.stderr
     start = (tmp_path / "site" / "index.html").read_text()
     assert "operations.html" in start and not re.search(r'(?:src|<link[^>]*href)="(?:https?:)?//', start)
-    (tmp_path / "docs" / "index.md").write_text("# Start\n[nowhere](operatoins.md) [no heading](operations.md#nothing)\n")
+    (tmp_path / "docs" / "index.md").write_text(
+        "# Start\n[nowhere](operatoins.md) [no heading](operations.md#nothing)\n"
+    )
     done = subprocess.run(build, cwd=tmp_path, env=quiet, capture_output=True, text=True, check=False)
     assert done.returncode and "operatoins.md" in done.stderr and "#nothing" in done.stderr

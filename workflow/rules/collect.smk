@@ -180,6 +180,7 @@ rule crate:
         config=json.dumps(CONFIG, sort_keys=True),
         results=lambda wildcards, output: os.path.dirname(output[0]),
         simulated="--simulated" if SIMULATED else "",
+        version=VERSION,
     shell:
         "python {params.program:q}"
         " --workflow {params.workflow:q}"
@@ -187,6 +188,7 @@ rule crate:
         " --results {params.results:q}"
         " --slides {input.slides:q}"
         " --made {input.made:q} {params.simulated}"
+        " --version {params.version}"
         " --output {output:q}"
         " > {log:q} 2>&1"
 

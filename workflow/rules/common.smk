@@ -49,6 +49,7 @@ WORKFLOW = own_folder()
 PROGRAMS = WORKFLOW / "scripts"
 sys.path.insert(0, str(PROGRAMS.resolve()))
 
+from chowder import __version__ as VERSION
 from chowder import failures, fingerprint, lock, machine, preflight
 from chowder import settings as config_check
 from chowder.data import cohort

@@ -7,7 +7,6 @@ import json
 from importlib.metadata import version
 from pathlib import Path
 
-from chowder import __version__
 from chowder.files import atomic, run
 from chowder.report import crate
 
@@ -19,6 +18,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--results", type=Path, required=True, help="results/<dataset>")
     parser.add_argument("--slides", type=Path, required=True, help="slides table of the run")
     parser.add_argument("--made", type=Path, nargs="+", required=True, help="files of the run, below --results")
+    parser.add_argument("--version", required=True, help="version of the workflow")
     parser.add_argument("--simulated", action="store_true", help="the slides are simulated")
     parser.add_argument("--output", type=Path, required=True, help="zip")
     args = parser.parse_args(argv)
@@ -31,7 +31,7 @@ def main(argv: list[str] | None = None) -> None:
             slides=args.slides,
             made=args.made,
             simulated=args.simulated,
-            version=__version__,
+            version=args.version,
             snakemake=version("snakemake"),
         )
 

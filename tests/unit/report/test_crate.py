@@ -29,7 +29,7 @@ def crate(tmp_path):
     os.utime(results / "slides.csv", (1_700_000_000, 1_700_000_000))
     made = [str(results / name) for name in RESULTS]
     arguments = ["--workflow", str(tmp_path), "--config", '{"dataset": "mini", "seed": 7}', "--results", str(results)]
-    arguments += ["--slides", str(results / "slides.csv"), "--made", *made, "--simulated"]
+    arguments += ["--slides", str(results / "slides.csv"), "--made", *made, "--simulated", "--version", "1.2"]
     program.main([*arguments, "--output", str(results / "crate.zip")])
     assert not list(results.glob(".*")), "scratch files are left"
     return zipfile.ZipFile(results / "crate.zip")
@@ -52,7 +52,8 @@ def test_the_run_is_an_action_of_the_main_workflow_with_inputs_outputs_and_times
     assert "https://w3id.org/ro/terms/workflow-run/context" in text["@context"]
     profiles = {one["@id"] for one in graph["./"]["conformsTo"]}
     assert {"https://w3id.org/ro/wfrun/workflow/0.5", "https://w3id.org/ro/wfrun/process/0.5"} < profiles
-    assert graph["./"]["mainEntity"] == {"@id": "Snakefile"} and "simulated" in graph["./"]["description"]
+    assert graph["./"]["mainEntity"] == {"@id": "Snakefile"}
+    assert graph["Snakefile"]["version"] == "1.2" and "simulated" in graph["./"]["description"]
     run = graph["#run"]
     assert run["@type"] == "CreateAction" and run["instrument"] == {"@id": "Snakefile"}
     assert {one["@id"] for one in run["object"]} == {"config.json", "slides.csv"}

@@ -144,7 +144,7 @@ def write(
 
 
 def code(workflow: Path) -> list[Path]:
-    """The files of the workflow that a run is made with: rules, programs, library, captions, configs, profiles, lock."""
+    """The files of the workflow that a run is made with: rules, programs, library, configs, profiles, lock."""
     found = [workflow / "envs" / "requirements.lock"]
     for folder in ("workflow", "config", "profiles"):
         found += [path for path in (workflow / folder).rglob("*") if path.is_file()]
@@ -156,6 +156,7 @@ def _file(name: str, path: Path) -> dict[str, Any]:
 
 
 def _parameter(crate: ROCrate, file: Any, name: str) -> Any:
-    parameter = crate.add_formal_parameter(name, "File", identifier=f"#{name}", properties={"encodingFormat": file["encodingFormat"]})
+    kind = {"encodingFormat": file["encodingFormat"]}
+    parameter = crate.add_formal_parameter(name, "File", identifier=f"#{name}", properties=kind)
     file["exampleOfWork"] = parameter
     return parameter
