@@ -10,6 +10,7 @@ import re
 import shlex
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -453,3 +454,32 @@ def test_every_profile_is_accepted_and_every_entry_explained(fresh, profile):
     assert planned(snakemake(fresh, "-n", "--workflow-profile", f"profiles/{profile}", *TINY).stdout)["train"] == 3
     for line in (fresh / f"profiles/{profile}/profile.yaml").read_text().splitlines():
         assert "#" in line or line.strip().endswith(":"), line
+
+
+def test_a_cohort_embedded_in_two_parts_gives_the_table_of_the_whole(tiny, tmp_path):
+    """Each half of the slides as a run of its own that has only features; joined, trained and scored."""
+    whole = tiny / "results/tiny"
+    table = (whole / "slides.csv").read_text().splitlines()
+    index = json.loads((whole / "features/efficientnet_lite0/index.json").read_text())
+    for name, rows in (("a", table[1:5]), ("b", table[5:])):
+        part = tmp_path / name
+        (part / "features/efficientnet_lite0").mkdir(parents=True)
+        shutil.copytree(whole / "tissue", part / "tissue")
+        shutil.copytree(whole / "annotations", part / "annotations")
+        shutil.copy2(whole / "config.yaml", part)
+        (part / "slides.csv").write_text("\n".join([table[0], *rows]) + "\n")
+        slides = {row.partition(",")[0] for row in rows}
+        kept = index | {"slides": [one for one in index["slides"] if one["slide"] in slides]}
+        (part / "features/efficientnet_lite0/index.json").write_text(json.dumps(kept))
+        for slide in slides:
+            shutil.copy2(whole / f"features/efficientnet_lite0/{slide}.h5", part / "features/efficientnet_lite0")
+    folder = clone(tmp_path / "clone")
+    join = [sys.executable, "workflow/scripts/join.py", str(tmp_path / "a"), str(tmp_path / "b"), "--name", "whole"]
+    assert "simulated" in subprocess.run(join, cwd=folder, capture_output=True, text=True, check=True).stdout
+    overlay = {"configfile": "tests/workflow/tiny.yaml", "own": "own/whole/config.yaml"}
+    snakemake(folder, "benchmark", "--cores", "2", "--configfile", *overlay.values())
+    tables = []
+    for path in (whole / "benchmark.csv", folder / "results/whole/benchmark.csv"):
+        with path.open(newline="") as handle:
+            tables.append([{k: v for k, v in row.items() if "second" not in k} for row in csv.DictReader(handle)])
+    assert tables[0] == tables[1]
