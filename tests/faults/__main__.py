@@ -1,6 +1,6 @@
 """Faults on purpose: kills at every stage, full and read-only disks, damaged files. One command, a table as output.
 
-    python -m tests.faults                     everything: about 20 minutes on 2 cores; root for the full disks
+    python -m tests.faults                     everything: about 45 minutes on 2 cores; root for the full disks
     python -m tests.faults kills --stages embed
     python -m tests.faults --write             also puts the table into docs/operations.md
 
@@ -83,13 +83,16 @@ def finish(machine: Machine, row: Row) -> Row:
     return row
 
 
-def killed(machine: Machine, stage: str, whom: str, delays: tuple[float, ...]) -> Row:
-    """Kill a stage's job, or Snakemake, or all of it, some time after the job has begun or in the middle of a write."""
+def killed(machine: Machine, stage: str, whoms: tuple[str, ...], delays: tuple[float, ...]) -> Row:
+    """Kill a stage's job, then Snakemake, then all of it, some time after the job has begun or in the middle of a write.
+
+    Each stroke meets the run that goes on after the one before it, started by the same command.
+    """
     machine.restore()
     machine.delete(lost(stage))
-    row = Row(f"kill -9 of {whom}", stage, "", good=True)
+    row = Row(f"kill -9 of {', '.join(whoms)}", stage, "", good=True)
     strokes = 0
-    for delay in delays:
+    for whom, delay in ((whom, delay) for delay in delays for whom in whoms):
         running = machine.begin(*TARGETS)
         found = wait_until(lambda running=running: machine.program(stage) or running.poll() is not None, 60)
         if not found or running.poll() is not None:
@@ -302,11 +305,11 @@ def cases(machine: Machine, args: argparse.Namespace) -> Iterator[Callable[[], R
     stages = args.stages or list(STAGES)
     delays = DELAYS[: args.delays]
     if "kills" in args.kinds:
+        whoms = ("the job", "Snakemake", "the whole group")
         for stage in stages:
-            for whom in ("the job", "Snakemake", "the whole group"):
-                yield lambda stage=stage, whom=whom: killed(machine, stage, whom, delays)
+            yield lambda stage=stage: killed(machine, stage, whoms, delays)
         for stage in [s for s in ("simulate", "embed", "train", "localise") if s in stages]:
-            yield lambda stage=stage: killed(machine, stage, "the whole group, in a write", (-1.0,))
+            yield lambda stage=stage: killed(machine, stage, ("the whole group in a write",), (-1.0,))
     if "disk" in args.kinds and machine.mounted:
         for stage in stages:
             yield lambda stage=stage: full_disk(machine, stage)
