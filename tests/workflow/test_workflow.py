@@ -457,7 +457,10 @@ def test_every_profile_is_accepted_and_every_entry_explained(fresh, profile):
 
 
 def test_a_cohort_embedded_in_two_parts_gives_the_table_of_the_whole(tiny, tmp_path):
-    """Each half of the slides as a run of its own that has only features; joined, trained and scored."""
+    """Each half of the slides as a run of its own that has only features; joined, trained and scored.
+
+    Under the name of the whole, because folds, samples and first weights are drawn by the name of the dataset.
+    """
     whole = tiny / "results/tiny"
     table = (whole / "slides.csv").read_text().splitlines()
     index = json.loads((whole / "features/efficientnet_lite0/index.json").read_text())
@@ -474,12 +477,12 @@ def test_a_cohort_embedded_in_two_parts_gives_the_table_of_the_whole(tiny, tmp_p
         for slide in slides:
             shutil.copy2(whole / f"features/efficientnet_lite0/{slide}.h5", part / "features/efficientnet_lite0")
     folder = clone(tmp_path / "clone")
-    join = [sys.executable, "workflow/scripts/join.py", str(tmp_path / "a"), str(tmp_path / "b"), "--name", "whole"]
+    join = [sys.executable, "workflow/scripts/join.py", str(tmp_path / "a"), str(tmp_path / "b"), "--name", "tiny"]
     assert "simulated" in subprocess.run(join, cwd=folder, capture_output=True, text=True, check=True).stdout
-    overlay = {"configfile": "tests/workflow/tiny.yaml", "own": "own/whole/config.yaml"}
+    overlay = {"configfile": "tests/workflow/tiny.yaml", "own": "own/tiny/config.yaml"}
     snakemake(folder, "benchmark", "--cores", "2", "--configfile", *overlay.values())
     tables = []
-    for path in (whole / "benchmark.csv", folder / "results/whole/benchmark.csv"):
+    for path in (whole / "benchmark.csv", folder / "results/tiny/benchmark.csv"):
         with path.open(newline="") as handle:
             tables.append([{k: v for k, v in row.items() if "second" not in k} for row in csv.DictReader(handle)])
     assert tables[0] == tables[1]
