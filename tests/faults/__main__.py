@@ -84,7 +84,7 @@ def finish(machine: Machine, row: Row) -> Row:
 
 
 def killed(machine: Machine, stage: str, whoms: tuple[str, ...], delays: tuple[float, ...]) -> Row:
-    """Kill a stage's job, then Snakemake, then all of it, some time after the job has begun or in the middle of a write.
+    """Kill a stage's job, then Snakemake, then all of it, some time after it has begun or in a write.
 
     Each stroke meets the run that goes on after the one before it, started by the same command.
     """

@@ -20,8 +20,8 @@ RUN_BY = {
     ".venv/bin/snakemake viewer --cores all --configfile own/mine/config.yaml": "tests/unit/report/test_viewer.py",
     "snakemake --cores all --configfile config/camelyon16-mini.yaml": "plans: tests/workflow/test_workflow.py",
     "snakemake --cores all --configfile config/camelyon16.yaml": "plans: tests/workflow/test_workflow.py",
-    "snakemake --cores all --configfile config/features.yaml --config 'features={folder: /path/to/features, name: uni}' "
-    "'slides={table: slides.csv}'": "tests/workflow/test_workflow.py",
+    "snakemake --cores all --configfile config/features.yaml --config "
+    "'features={folder: /path/to/features, name: uni}' 'slides={table: slides.csv}'": "tests/workflow/test_workflow.py",
     "snakemake --cores all --configfile config/camelyon16.yaml config/camelyon16-modern.yaml": "plans: by hand",
     "snakemake --cores all --configfile config/own_slides.yaml --config 'slides={root: /path/to/slides}'": (
         "tests/workflow/test_workflow.py"
