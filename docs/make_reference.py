@@ -69,8 +69,9 @@ def _cut(rest: str) -> tuple[str, str]:
 
 
 def cell(text: str) -> str:
-    """Text for a cell of a Markdown table."""
-    return re.sub(r"\s+", " ", text).replace("|", "\\|").strip()
+    """Text for a cell of a Markdown table. ``<dataset>`` is not a tag, but for code, which is shown as it is."""
+    text = re.sub(r"\s+", " ", text).replace("|", "\\|").strip()
+    return "`".join(part if place % 2 else part.replace("<", "&lt;") for place, part in enumerate(text.split("`")))
 
 
 def config_page(config: str, schema: dict[str, Any]) -> str:

@@ -66,6 +66,10 @@ def test_public_functions_are_listed_with_their_docstrings(tmp_path):
     assert "### `f(a, *, b='c')`" in page and "Do it." in page and "### `K(size)`" in page and "_g" not in page
 
 
+def test_a_cell_shows_pointed_brackets_and_bars():
+    assert make_reference.cell("to results/<dataset>/ |\n `a<b`") == "to results/&lt;dataset>/ \\| `a<b`"
+
+
 def test_the_site_is_built_without_a_network_and_a_link_that_leads_nowhere_fails_it(tmp_path):
     shutil.copytree(ROOT / "docs", tmp_path / "docs")
     shutil.copy(ROOT / "mkdocs.yml", tmp_path)

@@ -200,7 +200,7 @@ rule tests_table:
     benchmark:
         f"{TIMES}/tests_table.tsv"
     resources:
-        mem_mb=growing(270),
+        mem_mb=growing(260),
         runtime=growing(60),
     params:
         **code("tests_table"),
