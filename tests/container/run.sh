@@ -8,7 +8,7 @@ set -eu
 cd "$(dirname "$0")/../.."
 work=$(mktemp -d /var/tmp/container.XXXXXX)
 export TMPDIR="$work" # layers do not fit into a small /tmp
-podman="podman --root $work/images --runroot $work/run --storage-driver vfs --cgroup-manager cgroupfs --events-backend none"
+podman="podman --root $work/images --runroot $work/run --storage-driver overlay --cgroup-manager cgroupfs --events-backend none"
 trap '$podman rmi --all --force > /dev/null 2>&1 || true; rm -rf "$work"' EXIT
 command -v podman > /dev/null || { apt-get update -qq; apt-get install -qq -y --no-install-recommends podman crun debootstrap > "$work/apt.log"; }
 base=docker.io/library/python:3.11-slim-bookworm
@@ -20,7 +20,7 @@ if ! timeout 60 $podman pull -q "$base" > /dev/null 2>&1; then
   base=localhost/bookworm
 fi
 begun=$(date +%s)
-$podman build -q --isolation chroot --network host --build-arg BASE="$base" ${BUILD_OPTIONS:-} \
+$podman build -q --layers=false --isolation chroot --network host --build-arg BASE="$base" ${BUILD_OPTIONS:-} \
   -f envs/Containerfile -t chowder . > /dev/null
 echo "built in $(($(date +%s) - begun)) s"
 $podman image inspect chowder --format 'image: {{.Size}} bytes'

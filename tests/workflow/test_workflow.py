@@ -11,6 +11,7 @@ import shlex
 import shutil
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -454,6 +455,19 @@ def test_every_profile_is_accepted_and_every_entry_explained(fresh, profile):
     assert planned(snakemake(fresh, "-n", "--workflow-profile", f"profiles/{profile}", *TINY).stdout)["train"] == 3
     for line in (fresh / f"profiles/{profile}/profile.yaml").read_text().splitlines():
         assert "#" in line or line.strip().endswith(":"), line
+
+
+def test_the_run_becomes_a_crate_by_one_job(tiny):
+    """Every file that the metadata names is in the zip, and the table is the run's."""
+    assert planned(snakemake(tiny, "-n", "crate", *TINY).stdout) == {"crate": 1}
+    snakemake(tiny, "crate", "--cores", "1", *TINY)
+    with zipfile.ZipFile(tiny / "results/tiny/crate.zip") as crate:
+        graph = json.loads(crate.read("ro-crate-metadata.json"))["@graph"]
+        parts = next(one for one in graph if one["@id"] == "./")["hasPart"]
+        assert {part["@id"] for part in parts} == set(crate.namelist()) - {"ro-crate-metadata.json"}
+        assert crate.read("results/benchmark.csv") == (tiny / "results/tiny/benchmark.csv").read_bytes()
+        assert json.loads(crate.read("config.json"))["training"]["epochs"] == 3
+    (tiny / "results/tiny/crate.zip").unlink()
 
 
 @pytest.mark.skipif(not os.environ.get("CHOWDER_LONG"), reason="a minute: set CHOWDER_LONG=1")

@@ -177,7 +177,7 @@ rule crate:
     params:
         **code("crate"),
         workflow=untracked(near(WORKFLOW.parent)),
-        config=json.dumps(CONFIG, sort_keys=True),
+        config=lambda wildcards: json.dumps(CONFIG, sort_keys=True),
         results=lambda wildcards, output: os.path.dirname(output[0]),
         simulated="--simulated" if SIMULATED else "",
         version=VERSION,
