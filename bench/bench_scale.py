@@ -45,8 +45,8 @@ def cohort(folder: Path, number: int, dataset: str = "scale") -> Path:
     return overlay
 
 
-def dry_run(overlay: Path, *options: str) -> tuple[float, float, str]:
-    """(seconds, peak MB, what it printed) of a dry run in the folder of the overlay."""
+def dry_run(overlay: Path, *options: str) -> tuple[str, float, str]:
+    """(seconds and, in brackets, seconds of processor time; peak MB; what it printed) of a dry run."""
     command = [sys.executable, "-m", "snakemake", "-n", "--cores", "2", "--snakefile", str(REPOSITORY / "Snakefile")]
     command += [*options, "--directory", str(overlay.parent), "--configfile"]
     command += [str(REPOSITORY / "config" / "config.yaml"), str(overlay)]
@@ -60,7 +60,7 @@ def dry_run(overlay: Path, *options: str) -> tuple[float, float, str]:
     text = (overlay.parent / "said.txt").read_text()
     if child.returncode:
         sys.exit(f"error: {' '.join(command)}:\n{text[-3000:]}")
-    return seconds, used.ru_maxrss / 1024, text
+    return f"{seconds:.1f} ({used.ru_utime + used.ru_stime:.1f})", used.ru_maxrss / 1024, text
 
 
 def jobs(text: str) -> int:
@@ -87,7 +87,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--slides", type=int, nargs="+", default=[400, 4000])
     args = parser.parse_args()
-    print("| slides | jobs | jobs per slide | dry run, s | MB | nothing to be done, s | MB |\n" + "|---" * 7 + "|")
+    print(
+        "| slides | jobs | jobs per slide | dry run, s (processor) | MB | nothing to be done, s (processor) | MB |\n"
+        + "|---" * 7
+        + "|"
+    )
     for number in args.slides:
         with tempfile.TemporaryDirectory(prefix="scale-") as scratch:
             overlay = cohort(Path(scratch), number)
@@ -96,8 +100,8 @@ def main() -> None:
             idle, idle_peak, rest = dry_run(overlay)
             left = jobs(rest)
             note = "" if not left else f" ({left} jobs)"
-            print(f"| {number:,} | {jobs(text):,} | {jobs(text) / number:.1f} | {seconds:.1f} | {peak:.0f} | "
-                  f"{idle:.1f}{note} | {idle_peak:.0f} |", flush=True)  # fmt: skip
+            print(f"| {number:,} | {jobs(text):,} | {jobs(text) / number:.1f} | {seconds} | {peak:.0f} | "
+                  f"{idle}{note} | {idle_peak:.0f} |", flush=True)  # fmt: skip
 
 
 if __name__ == "__main__":
