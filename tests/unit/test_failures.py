@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 from chowder import failures
 
 LOG = """Building DAG of jobs...
@@ -82,3 +84,22 @@ def test_many_failures_are_counted_not_listed():
     block = "Error in rule tissue:\n    jobid: {}\n    log: logs/{}.log (check log file(s) for error details)\n"
     text = failures.summary("".join(block.format(i, i) for i in range(25)))
     assert "25 jobs failed" in text and "and 15 more" in text and text.count("log: logs/") == 10
+
+
+def test_an_empty_log_on_a_full_disk_is_explained(tmp_path, monkeypatch):
+    (tmp_path / "logs").mkdir()
+    (tmp_path / "logs" / "tiles.log").touch()
+    log = str(tmp_path / "logs" / "tiles.log")
+    assert failures.reason(log) == ""
+    monkeypatch.setattr(failures, "free", lambda path: 4096)
+    assert failures.reason(log) == (
+        f"error: {tmp_path / 'logs'}: the disk is full, not even this job's log could be written: free some space"
+    )
+    assert "the disk is full" in failures.reason(str(tmp_path / "logs" / "absent.log"))
+    (tmp_path / "logs" / "tiles.log").write_text("error: x.tif: broken\n")
+    assert failures.reason(log) == "error: x.tif: broken", "what the job could write counts"
+
+
+def test_free_bytes_are_those_of_the_disk_that_a_file_would_be_on(tmp_path):
+    found = os.statvfs(tmp_path)
+    assert abs(failures.free(str(tmp_path / "not" / "there" / "x.log")) - found.f_bavail * found.f_frsize) < 1 << 30

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
 
 SHOWN = 10
+ROOM = 1 << 20  # bytes; with less a disk counts as full
 
 
 @dataclass(frozen=True)
@@ -40,14 +42,33 @@ def failures(text: str) -> tuple[list[Failure], int, int]:
 
 
 def reason(path: str) -> str:
-    """Return the line that says why: the last that begins with ``error:``, else the last of the log ("" without)."""
+    """Return the line that says why: the last that begins with ``error:``, else the last of the log ("" without).
+
+    On a full disk a job cannot write why it failed: its log is empty or absent, and the line says so.
+    """
     try:
         lines = [line.strip() for line in Path(path).read_text(encoding="utf-8", errors="replace").splitlines()]
     except (OSError, ValueError):
-        return ""
+        lines = []
     lines = [line for line in lines if line]
     errors = [line for line in lines if line.startswith("error:")]
+    if not lines and path and free(path) < ROOM:
+        return (
+            f"error: {Path(path).parent}: the disk is full, not even this job's log could be written: free some space"
+        )
     return (errors or lines or [""])[-1]
+
+
+def free(path: str) -> int:
+    """Return the free bytes of the disk that a file is on, or would be."""
+    folder = Path(path).absolute().parent
+    while not folder.is_dir() and folder != folder.parent:
+        folder = folder.parent
+    try:
+        found = os.statvfs(folder)
+    except (AttributeError, OSError):  # Windows; a disk that is gone
+        return ROOM
+    return found.f_bavail * found.f_frsize
 
 
 def summary(text: str) -> str:
