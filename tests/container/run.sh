@@ -1,16 +1,16 @@
-#!/bin/sh
+#!/usr/bin/env bash
 # The container for real on this machine: built with podman, the tiny configuration run in it without a network, its
 # table compared with a local run, the image's size. Needs root, Debian's podman, and the environment (make env).
-#   sh tests/container/run.sh             about 15 minutes, 20 GB of disk
+#   bash tests/container/run.sh             about 15 minutes, 20 GB of disk
 # BUILD_OPTIONS: more for podman build, where pip needs it (a proxy's certificate: -v /etc/ssl/certs:/etc/ssl/certs:ro).
 # Where no registry of images answers, the base is made from the distribution's own packages (debootstrap, python 3.11).
 set -eu
 cd "$(dirname "$0")/../.."
 work=$(mktemp -d /var/tmp/container.XXXXXX)
 export TMPDIR="$work" # layers do not fit into a small /tmp
-podman="podman --root $work/images --runroot $work/run --storage-driver overlay --cgroup-manager cgroupfs --events-backend none"
+podman="podman --runtime runc --root $work/images --runroot $work/run --storage-driver overlay --cgroup-manager cgroupfs --events-backend none"
 trap '$podman rmi --all --force > /dev/null 2>&1 || true; rm -rf "$work"' EXIT
-command -v podman > /dev/null || { apt-get update -qq; apt-get install -qq -y --no-install-recommends podman crun debootstrap > "$work/apt.log"; }
+command -v podman > /dev/null || { apt-get update -qq; apt-get install -qq -y --no-install-recommends podman runc debootstrap > "$work/apt.log"; }
 base=docker.io/library/python:3.11-slim-bookworm
 if ! timeout 60 $podman pull -q "$base" > /dev/null 2>&1; then
   echo "no registry of images: the base is Debian's bookworm"
@@ -27,7 +27,8 @@ $podman image inspect chowder --format 'image: {{.Size}} bytes'
 mkdir -p "$work/inside" "$work/outside"
 cp tests/workflow/tiny.csv tests/workflow/tiny.yaml "$work"
 begun=$(date +%s)
-$podman run --rm --network none --cgroups disabled -v "$work/inside:/work/results" -v "$PWD/tests:/work/tests:ro" chowder \
+limits="--ulimit nofile=$(ulimit -Hn):$(ulimit -Hn) --ulimit nproc=$(ulimit -Hu):$(ulimit -Hu)" # podman's own may be above them
+$podman run --rm --network none $limits -v "$work/inside:/work/results" -v "$PWD/tests:/work/tests:ro" chowder \
   benchmark --configfile tests/workflow/tiny.yaml
 echo "tiny run inside: $(($(date +%s) - begun)) s"
 PATH="$PWD/.venv/bin:$PATH" snakemake --cores all benchmark --configfile tests/workflow/tiny.yaml \

@@ -219,8 +219,8 @@ def damaged_slide(machine: Machine, change: str) -> Row:
     path.unlink()
     if change == "directory":
         path.mkdir()
-    elif change == "damaged inside":  # zeros over most of level 1, which is read; level 0 takes two thirds of the file
-        first, last = len(whole) * 7 // 10, len(whole) * 9 // 10
+    elif change == "damaged inside":  # zeros over most tiles of level 1, which is read; its directory stays
+        first, last = len(whole) * 68 // 100, len(whole) * 86 // 100
         path.write_bytes(whole[:first] + bytes(last - first) + whole[last:])
     else:
         path.write_bytes({"garbage": os.urandom(50_000), "empty": b"", "truncated": whole[: len(whole) // 3]}[change])
