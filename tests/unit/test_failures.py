@@ -103,3 +103,10 @@ def test_an_empty_log_on_a_full_disk_is_explained(tmp_path, monkeypatch):
 def test_free_bytes_are_those_of_the_disk_that_a_file_would_be_on(tmp_path):
     found = os.statvfs(tmp_path)
     assert abs(failures.free(str(tmp_path / "not" / "there" / "x.log")) - found.f_bavail * found.f_frsize) < 1 << 30
+
+
+def test_a_folder_that_cannot_be_written_to_is_named_not_the_older_log(tmp_path, monkeypatch):
+    (tmp_path / "tiles.log").write_text("error: of an earlier run\n")
+    monkeypatch.setattr(failures.os, "access", lambda folder, mode: False)  # root may write everywhere
+    assert failures.reason(str(tmp_path / "tiles.log")).startswith(f"error: {tmp_path}: cannot be written to:")
+    assert failures.reason("") == ""

@@ -44,8 +44,12 @@ def failures(text: str) -> tuple[list[Failure], int, int]:
 def reason(path: str) -> str:
     """Return the line that says why: the last that begins with ``error:``, else the last of the log ("" without).
 
-    On a full disk a job cannot write why it failed: its log is empty or absent, and the line says so.
+    On a full or read-only disk a job cannot write why it failed: its log is empty, absent or an older one, and the
+    line says so.
     """
+    folder = Path(path).parent
+    if path and folder.is_dir() and not os.access(folder, os.W_OK):
+        return f"error: {folder}: cannot be written to: is the disk mounted read-only, or the folder somebody else's?"
     try:
         lines = [line.strip() for line in Path(path).read_text(encoding="utf-8", errors="replace").splitlines()]
     except (OSError, ValueError):
