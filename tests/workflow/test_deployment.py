@@ -80,7 +80,7 @@ def test_a_project_by_snakedeploy_runs_from_nothing_to_the_table(fresh, tmp_path
     folder = project(tmp_path, fresh, f'"{fresh}/workflow/Snakefile"')
     tiny_config(folder, fresh)
     if not os.environ.get("CHOWDER_LONG"):  # two minutes
-        assert planned(snakemake(folder, "-n").stdout)["train"] == 6
+        assert planned(snakemake(folder, "-n").stdout)["train"] == 3
         snakemake(folder, "results/tiny/splits.json", "results/tiny/slides/test_001.tif", "--cores", "2")
         assert (folder / "results/tiny/slides/test_001.tif").is_file()
         return
