@@ -495,8 +495,7 @@ def test_a_cohort_embedded_in_two_parts_gives_the_table_of_the_whole(tiny, tmp_p
     folder = clone(tmp_path / "clone")
     join = [sys.executable, "workflow/scripts/join.py", str(tmp_path / "a"), str(tmp_path / "b"), "--name", "tiny"]
     assert "simulated" in subprocess.run(join, cwd=folder, capture_output=True, text=True, check=True).stdout
-    overlay = {"configfile": "tests/workflow/tiny.yaml", "own": "own/tiny/config.yaml"}
-    snakemake(folder, "benchmark", "--cores", "2", "--configfile", *overlay.values())
+    snakemake(folder, "benchmark", "--cores", "2", *TINY, "own/tiny/config.yaml")
     tables = []
     for path in (whole / "benchmark.csv", folder / "results/tiny/benchmark.csv"):
         with path.open(newline="") as handle:

@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 import os
 import zipfile
+from pathlib import Path
 
 import pytest
 
 import crate as program
+from chowder.report import crate as library
 
 RESULTS = {"benchmark.csv": "method,auc\nmaxpool,0.5\n", "figures/curves.png": "not a picture", "index.html": "<p>"}
 
@@ -61,3 +63,28 @@ def test_the_run_is_an_action_of_the_main_workflow_with_inputs_outputs_and_times
     assert (run["startTime"], run["endTime"]) == ("2023-11-14T22:13:20+00:00", "2023-11-14T22:15:00+00:00")
     inputs = {one["@id"] for one in graph["Snakefile"]["input"]}
     assert inputs == {"#config", "#slides"} and graph["config.json"]["exampleOfWork"] == {"@id": "#config"}
+
+
+def test_a_workflow_below_snakemakes_own_folder_is_packed_too(tmp_path):
+    """A module from git is checked out below .snakemake."""
+    made = tmp_path / ".snakemake" / "chowder" / "abc" / "workflow" / "rules" / "common.smk"
+    made.parent.mkdir(parents=True)
+    made.touch()
+    assert library.code(tmp_path / ".snakemake" / "chowder" / "abc") == [made]
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [
+        ("a.csv", "text/csv"),
+        ("a.html", "text/html"),
+        ("a.json", "application/json"),
+        ("a.md", "text/markdown"),
+        ("a.png", "image/png"),
+        ("a.svg", "image/svg+xml"),
+        ("a.tex", "application/x-tex"),
+        ("a.unheard", "application/octet-stream"),
+    ],
+)
+def test_media_types(name, kind):
+    assert library.media_type(Path(name)) == kind

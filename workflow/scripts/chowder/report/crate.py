@@ -29,7 +29,6 @@ MEDIA = {
     ".svg": "image/svg+xml",
     ".tex": "application/x-tex",
 }
-SCENERY = ("__pycache__", ".snakemake")
 
 
 def moment(seconds: float) -> str:
@@ -148,7 +147,7 @@ def code(workflow: Path) -> list[Path]:
     found = [workflow / "envs" / "requirements.lock"]
     for folder in ("workflow", "config", "profiles"):
         found += [path for path in (workflow / folder).rglob("*") if path.is_file()]
-    return sorted(path for path in found if path.is_file() and not set(path.parts) & set(SCENERY))
+    return sorted(path for path in found if path.is_file() and "__pycache__" not in path.parts)
 
 
 def _file(name: str, path: Path) -> dict[str, Any]:
