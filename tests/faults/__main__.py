@@ -150,7 +150,7 @@ def read_only(machine: Machine) -> Row:
         output = machine.run(*TARGETS, fails=True)
     finally:
         machine.resize(machine.size_mb * 1024)
-    line = one_line(output, ["read-only"]) or one_line(output, ["Read-only"])
+    line = next((line for line in output.splitlines() if "cannot be written to" in line), "")
     return finish(machine, Row("results read-only", "tiles", f"`{line[-110:]}`; then ", bool(line)))
 
 

@@ -110,3 +110,8 @@ def test_a_folder_that_cannot_be_written_to_is_named_not_the_older_log(tmp_path,
     monkeypatch.setattr(failures.os, "access", lambda folder, mode: False)  # root may write everywhere
     assert failures.reason(str(tmp_path / "tiles.log")).startswith(f"error: {tmp_path}: cannot be written to:")
     assert failures.reason("") == ""
+    assert failures.unwritable(tmp_path / "not" / "there").startswith(f"{tmp_path}: cannot be written to:")
+
+
+def test_a_folder_that_can_be_written_to_has_no_line(tmp_path):
+    assert failures.unwritable(tmp_path / "not" / "there") == ""

@@ -727,6 +727,8 @@ if HERE and workflow.is_main_process and hasattr(workflow.scheduling_settings, "
 # --- a run that was killed --------------------------------------------------------------------------------------------
 
 if workflow.is_main_process and not workflow.dryrun:
+    if closed := failures.unwritable(RESULTS):  # Snakemake says so too, of the first file, in words of its own
+        print(f"warning: results: {closed}", file=sys.stderr)
     said = lock.enter()
     if said:
         print(said, file=sys.stderr)

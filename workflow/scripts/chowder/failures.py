@@ -47,9 +47,8 @@ def reason(path: str) -> str:
     On a full or read-only disk a job cannot write why it failed: its log is empty, absent or an older one, and the
     line says so.
     """
-    folder = Path(path).parent
-    if path and folder.is_dir() and not os.access(folder, os.W_OK):
-        return f"error: {folder}: cannot be written to: is the disk mounted read-only, or the folder somebody else's?"
+    if path and (closed := unwritable(Path(path).parent)):
+        return f"error: {closed}"
     try:
         lines = [line.strip() for line in Path(path).read_text(encoding="utf-8", errors="replace").splitlines()]
     except (OSError, ValueError):
@@ -63,11 +62,24 @@ def reason(path: str) -> str:
     return (errors or lines or [""])[-1]
 
 
-def free(path: str) -> int:
-    """Return the free bytes of the disk that a file is on, or would be."""
-    folder = Path(path).absolute().parent
+def unwritable(folder: str | os.PathLike) -> str:
+    """Return a line that says that a folder, or the one it would be made in, can't be written to; "" where it can."""
+    found = _nearest(Path(folder))
+    if os.access(found, os.W_OK):
+        return ""
+    return f"{found}: cannot be written to: is the disk mounted read-only, or the folder somebody else's?"
+
+
+def _nearest(folder: Path) -> Path:
+    folder = folder.absolute()
     while not folder.is_dir() and folder != folder.parent:
         folder = folder.parent
+    return folder
+
+
+def free(path: str) -> int:
+    """Return the free bytes of the disk that a file is on, or would be."""
+    folder = _nearest(Path(path).parent)
     try:
         found = os.statvfs(folder)
     except (AttributeError, OSError):  # Windows; a disk that is gone
