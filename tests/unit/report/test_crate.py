@@ -65,6 +65,21 @@ def test_the_run_is_an_action_of_the_main_workflow_with_inputs_outputs_and_times
     assert inputs == {"#config", "#slides"} and graph["config.json"]["exampleOfWork"] == {"@id": "#config"}
 
 
+def test_a_modules_checkout_without_snakefile_and_lock_is_packed(tmp_path):
+    for name in ("workflow/Snakefile", "workflow/rules/common.smk", "results/mini/benchmark.csv", "results/mini/s.csv"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(f"{name}\n")
+    results = tmp_path / "results" / "mini"
+    arguments = ["--workflow", str(tmp_path), "--config", '{"dataset": "mini"}', "--results", str(results)]
+    arguments += ["--slides", str(results / "s.csv"), "--made", str(results / "benchmark.csv"), "--version", "1"]
+    program.main([*arguments, "--output", str(tmp_path / "crate.zip")])
+    with zipfile.ZipFile(tmp_path / "crate.zip") as packed:
+        graph = {one["@id"]: one for one in json.loads(packed.read("ro-crate-metadata.json"))["@graph"]}
+        names = packed.namelist()
+    assert graph["./"]["mainEntity"] == {"@id": "workflow/Snakefile"} and len(names) == len(set(names)) == 6
+    assert "softwareRequirements" not in graph["workflow/Snakefile"]
+
+
 def test_a_workflow_below_snakemakes_own_folder_is_packed_too(tmp_path):
     """A module from git is checked out below .snakemake."""
     made = tmp_path / ".snakemake" / "chowder" / "abc" / "workflow" / "rules" / "common.smk"

@@ -19,6 +19,7 @@ PROFILES = (
     "https://w3id.org/ro/wfrun/workflow/0.5",
     "https://w3id.org/workflowhub/workflow-ro-crate/1.0",
 )
+LOCK = "envs/requirements.lock"
 TERMS = "https://w3id.org/ro/terms/workflow-run/context"
 MEDIA = {
     ".csv": "text/csv",
@@ -57,7 +58,8 @@ def write(
     Parameters
     ----------
     output : the zip.
-    workflow : folder with Snakefile, workflow/, config/, profiles/ and envs/requirements.lock.
+    workflow : folder with Snakefile, workflow/, config/, profiles/ and envs/requirements.lock. The checkout of a module
+        has neither Snakefile nor lock: the workflow is workflow/Snakefile then.
     config : the config of the run, as merged from all files.
     results : results/<dataset>; what is in ``made`` keeps its place below it.
     slides : the slides table that the run read.
@@ -84,9 +86,10 @@ def write(
         )
         for name, title in zip(PROFILES, ("Process Run Crate", "Workflow Run Crate", "Workflow RO-Crate"), strict=True)
     ]
+    entry = "Snakefile" if (workflow / "Snakefile").is_file() else "workflow/Snakefile"
     main = crate.add_workflow(
-        workflow / "Snakefile",
-        "Snakefile",
+        workflow / entry,
+        entry,
         main=True,
         lang="snakemake",
         lang_version=snakemake,
@@ -95,7 +98,7 @@ def write(
             "version": version,
             "license": crate.license,
             "encodingFormat": "text/plain",
-            "softwareRequirements": {"@id": "envs/requirements.lock"},
+            **({"softwareRequirements": {"@id": LOCK}} if (workflow / LOCK).is_file() else {}),
         },
     )
     crate.root_dataset["author"] = crate.add(
@@ -107,6 +110,8 @@ def write(
     parts = []
     for path in code(workflow):
         place = path.relative_to(workflow).as_posix()
+        if place == entry:
+            continue
         parts.append(crate.add_file(path, place, properties={"name": place, "encodingFormat": "text/plain"}))
     main["hasPart"] = parts
     whole = output.with_name(f".{output.name}.config.json")
@@ -144,7 +149,7 @@ def write(
 
 def code(workflow: Path) -> list[Path]:
     """The files of the workflow that a run is made with: rules, programs, library, configs, profiles, lock."""
-    found = [workflow / "envs" / "requirements.lock"]
+    found = [workflow / LOCK]
     for folder in ("workflow", "config", "profiles"):
         found += [path for path in (workflow / folder).rglob("*") if path.is_file()]
     return sorted(path for path in found if path.is_file() and "__pycache__" not in path.parts)
