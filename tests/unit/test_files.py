@@ -161,3 +161,11 @@ def wait_until(true, seconds=20.0):
     while not true():
         assert time.monotonic() < end, "it did not happen in time"
         time.sleep(0.05)
+
+
+def test_the_advice_to_load_a_pickle_unsafely_is_not_passed_on(tmp_path):
+    torch = pytest.importorskip("torch")
+    (tmp_path / "m.pt").write_bytes(b"garbage")
+    with pytest.raises(Exception, match="weights_only") as caught:
+        torch.load(tmp_path / "m.pt", weights_only=True)
+    assert files.reason(caught.value) == "no file of torch.save, or one that holds more than tensors, numbers and text"

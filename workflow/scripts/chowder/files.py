@@ -104,8 +104,13 @@ FULL = {
 
 
 def reason(error: BaseException, longest: int = 160) -> str:
-    """Return what an exception of another library says, on one line of at most ``longest`` characters."""
+    """Return what an exception of another library says, on one line of at most ``longest`` characters.
+
+    Not torch's text on pickles: it advises to load them in the way that runs the code in them.
+    """
     text = " ".join(str(error).split()) or type(error).__name__
+    if "weights_only" in text:
+        text = "no file of torch.save, or one that holds more than tensors, numbers and text"
     return text if len(text) <= longest else f"{text[:longest]}..."
 
 
