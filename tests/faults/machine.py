@@ -26,6 +26,10 @@ TARGETS = ("benchmark", "figures")
 SKIPPED = ("logs/", "benchmarks/", "config.yaml", ".html", ".store/", "figures/matrix", "matrix.csv", "timing.json")
 
 
+#: A campaign's own folder in a message, which may be cut at its beginning.
+SCRATCH_FOLDER = re.compile(r"[\w/.-]*-\w{8}/(?=disk/|clone/|own-)")
+
+
 @dataclass
 class Row:
     """A line of the table: what was done, where, what came of it, and whether that is what it should be."""
@@ -38,7 +42,8 @@ class Row:
 
     def __str__(self) -> str:
         good = "yes" if self.good else "**no**"
-        return f"| {self.fault} | {self.where} | {self.outcome} | {good} | {self.seconds:.0f} |"
+        outcome = SCRATCH_FOLDER.sub("…/", self.outcome)
+        return f"| {self.fault} | {self.where} | {outcome} | {good} | {self.seconds:.0f} |"
 
 
 class Machine:

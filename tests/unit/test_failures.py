@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import time
 
 from chowder import failures
 
@@ -115,3 +117,18 @@ def test_a_folder_that_cannot_be_written_to_is_named_not_the_older_log(tmp_path,
 
 def test_a_folder_that_can_be_written_to_has_no_line(tmp_path):
     assert failures.unwritable(tmp_path / "not" / "there") == ""
+
+
+def test_a_date_in_the_future_is_explained_and_its_command_mends_it(tmp_path):
+    folder = tmp_path / "a b"
+    (folder / "tiles").mkdir(parents=True)
+    ahead, old = folder / "tiles" / "x.parquet", folder / "y.json"
+    ahead.touch(), old.touch()
+    later = time.time() + 7200
+    os.utime(ahead, (later, later))
+    os.utime(old, (1e9, 1e9))
+    said = f"Output {folder}/x.png has older modification time (10:00) than input {ahead} (12:00)."
+    text = failures.summary(f"WorkflowError in rule a in file b:\n{said} This could indicate\n")
+    assert text.startswith(f"\nerror: {ahead}: its date lies in the future")
+    subprocess.run(text.split("`")[1], shell=True, check=True)
+    assert ahead.stat().st_mtime <= time.time() and old.stat().st_mtime == 1e9

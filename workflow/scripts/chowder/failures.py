@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -62,6 +63,19 @@ def reason(path: str) -> str:
     return (errors or lines or [""])[-1]
 
 
+def clock(text: str) -> str:
+    """Return what to do about a job that Snakemake refused because an input's date lies ahead; "" without one."""
+    found = re.search(r"^Output (.+?) has older modification time \(.*?\) than input (.+?) \(", text, re.MULTILINE)
+    if not found:
+        return ""
+    folder = shlex.quote(os.path.commonpath([os.path.abspath(path) for path in found.groups()]))
+    mend = f'find {folder} -newermt now -exec touch -d "@$(date +%s)" {{}} +'
+    return (
+        f"\nerror: {found[2]}: its date lies in the future: was the clock set back, or is another machine's ahead? "
+        f"Set it right, give such files the date of now: `{mend}`, and run again"
+    )
+
+
 def unwritable(folder: str | os.PathLike) -> str:
     """Return a line that says that a folder, or the one it would be made in, can't be written to; "" where it can."""
     found = _nearest(Path(folder))
@@ -91,7 +105,7 @@ def summary(text: str) -> str:
     """Return the lines to show at the end of a run that failed; "" where no job failed."""
     failed, finished, steps = failures(text)
     if not failed:
-        return ""
+        return clock(text)
     lines = [f"\n{len(failed)} job{'s' if len(failed) > 1 else ''} failed:"]
     for one in failed[:SHOWN]:
         lines.append(f"  {one.rule}{f' ({one.wildcards})' if one.wildcards else ''}")
