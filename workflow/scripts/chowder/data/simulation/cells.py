@@ -151,6 +151,8 @@ GROUND = {
     layout.TUMOUR: (5, 24, 34, 0),
     layout.VESSEL: (2, 60, 10, 0),
     layout.HISTIOCYTES: (6, 44, 34, 0),
+    layout.GLAND: (8, 40, 24, 0),
+    layout.LUMEN: (1, 8, 6, 0),
 }
 # share of the grid's sites that hold a cell: lymphocyte, centroblast, histiocyte
 _SITES = {
@@ -164,6 +166,8 @@ _SITES = {
     layout.TUMOUR: (0.0, 0.0, 0.0),
     layout.HISTIOCYTES: (0.13, 0.0, 0.05),
     layout.VESSEL: (0.02, 0.0, 0.10),
+    layout.GLAND: (0.03, 0.0, 0.0),
+    layout.LUMEN: (0.0, 0.0, 0.01),
 }
 
 
@@ -247,28 +251,40 @@ def stamp_cells(
             rng, 48, (3.3 * px, 4.6 * px), (0.5, 0.9), (52, 92), (40, 58), 0.22, 1.2, 30, (0, 1), rough=0.08
         )
         _stamp(dark, pink, y, x, nucleus, rng.integers(0, 48, len(y)))
-    # Metastasis: cell bodies with visible borders, then large pale nuclei with nucleoli.
-    if (kinds == layout.TUMOUR).any():
-        y, x, _ = sites(11.2 + 2.8 * grade, only[layout.TUMOUR])
-        eosin = 62 + look["cytoplasm"], 94 + look["cytoplasm"]
-        h = 12 + tint * 0.5, 26 + tint * 0.7
-        body = _bank(rng, 24, (6.2 * px, 8.4 * px), (0.75, 1), h, eosin, 0.3, 1.2, rough=0.09, opacity=0.85, seam=0.45)
+    # Glands: columnar cells with ovoid, even nuclei without nucleoli.
+    if (kinds == layout.GLAND).any():
+        y, x, _ = sites(8.6, only[layout.GLAND])
+        h = 10 + tint * 0.5, 20 + tint * 0.7
+        body = _bank(rng, 24, (5.0 * px, 6.6 * px), (0.6, 0.9), h, (48, 78), 0.2, 1.2, seam=0.4)
         _stamp(dark, pink, y, x, body, rng.integers(0, 24, len(y)))
-        low, size = 40 + 44 * look["chromatin"], 0.9 * grade
+        nucleus = _bank(rng, 48, (3.2 * px, 4.4 * px), (0.5, 0.75), (66, 108), (42, 60), 0.2, 1.2, 26)
+        _stamp(dark, pink, y, x, nucleus, rng.integers(0, 48, len(y)))
+    # Metastasis: cells that abut, with ample pale cytoplasm, and large pale ovoid nuclei with nucleoli. A subtle one
+    # has smaller cells, more like histiocytes.
+    if (kinds == layout.TUMOUR).any():
+        plain = 1 - look["subtlety"]
+        y, x, _ = sites(11.0 + 2.6 * grade * plain, only[layout.TUMOUR])
+        eosin = 46 + look["cytoplasm"] / 2, 80 + look["cytoplasm"] / 2
+        h = 8 + tint * 0.5, 20 + tint * 0.7
+        size = 6.6 + 1.6 * grade * plain
+        body = _bank(rng, 24, (size * px, 1.28 * size * px), (0.75, 1), h, eosin, 0.26, 1.2, rough=0.07, seam=0.5)
+        _stamp(dark, pink, y, x, body, rng.integers(0, 24, len(y)))
+        low, size = 44 + 34 * look["chromatin"], 0.8 * plain + 0.8 * grade * plain
         nucleus = _bank(
             rng,
             64,
-            ((3.7 + size) * px, (5.3 + size) * px),
-            (0.68, 0.98),
+            ((3.5 + size) * px, (4.8 + size) * px),
+            (0.58, 0.95),
             (low, low + 34),
-            (44, 64),
-            0.26,
+            (44, 62),
+            0.25,
             1.2,
-            42,
-            (int(grade > 0.3), 2),
+            40,
+            (int(grade * plain > 0.25), 1 + int(plain > 0.4)),
+            rough=0.07,
         )
-        near = rng.normal(0, 1.2, (2, len(y)))
-        there = rng.random(len(y)) < 0.93
+        near = rng.normal(0, 1.0, (2, len(y)))
+        there = rng.random(len(y)) < 0.95
         _stamp(dark, pink, (y + near[0])[there], (x + near[1])[there], nucleus, rng.integers(0, 64, int(there.sum())))
     # Lymphocytes: small, round, dark, chromatin in clumps.
     small = _bank(rng, 96, (2.2 * px, 2.95 * px), (0.8, 1.0), (135, 188), (36, 58), 0.17, 1.0, 14)

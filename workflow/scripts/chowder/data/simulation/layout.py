@@ -43,8 +43,8 @@ DEFAULTS: dict[str, Any] = {
 }
 
 # Kinds of tissue a coarse cell can be.
-GLASS, FAT, STROMA, SINUS, CORTEX, PARACORTEX, MANTLE, GERMINAL, TUMOUR, VESSEL, HISTIOCYTES = range(11)
-KINDS = 11
+GLASS, FAT, STROMA, SINUS, CORTEX, PARACORTEX, MANTLE, GERMINAL, TUMOUR, VESSEL, HISTIOCYTES, GLAND, LUMEN = range(13)
+KINDS = 13
 
 
 def cohort(n_train: int = 30, n_test: int = 24, seed: int = 1802) -> list[dict[str, Any]]:
@@ -67,8 +67,8 @@ def cohort(n_train: int = 30, n_test: int = 24, seed: int = 1802) -> list[dict[s
             raise UserError(f"simulated cohort: {count} {split} slides: give an even number of at least 4")
         half = count // 2
         rng = generator(seed, "cohort", split)
-        # ITC alone hardly shows in a bag: one slide, and only where it is not scored.
-        kinds = ["itc"] * (split == "train" and half >= 8)
+        # ITC alone hardly shows in a bag: a few slides, as among patients.
+        kinds = ["itc"] * (half // 8 if split == "train" else half // 6)
         kinds += ["macro"] * max(1, round(0.4 * half))
         kinds += ["micro"] * (half - len(kinds))
         kinds = [str(kind) for kind in rng.permutation(kinds)]
@@ -180,7 +180,10 @@ def layout(slide: str, kind: str, center: str, seed: int, **settings: Any) -> La
         "grade": float(rng.uniform(0, 1)),  # of the metastasis: size of nuclei, nucleoli
         "cytoplasm": float(rng.uniform(-26, 0)),  # of the metastasis: eosin
         "chromatin": float(rng.uniform(0, 1)),  # of the metastasis: how dark its nuclei are
-        "infiltrate": float(rng.uniform(0.06, 0.36)),  # lymphocytes among tumour cells
+        "infiltrate": float(rng.uniform(0.03, 0.22)),  # lymphocytes among tumour cells
+        "nesting": float(rng.uniform(0.10, 0.30)),  # of the metastasis: how much stroma parts its nests
+        "subtlety": float(rng.uniform(0, 1)),  # of the metastasis: 0 large cells, 1 hardly more than histiocytes
+        "glands": float(np.clip(rng.normal(0.5, 0.4 * spread), 0, 1.3)),
     }
 
     area = float(options["area_mm2"]) * 1e6 * np.exp(rng.normal(0, 0.10))
@@ -221,6 +224,20 @@ def layout(slide: str, kind: str, center: str, seed: int, **settings: Any) -> La
         dx, dy = x - x[spot], y - y[spot]
         u, v = dx * np.cos(turn) + dy * np.sin(turn), dy * np.cos(turn) - dx * np.sin(turn)
         kinds[np.hypot(u, v / squash) + 22 * fine < size] = HISTIOCYTES
+    # Benign glands: a ring of epithelium about a lumen, alone or a few together, with a little stroma.
+    for _ in range(int(rng.poisson(4 * look["glands"]))):
+        spot = rng.integers(0, shape[0]), rng.integers(0, shape[1])
+        if depth[spot] < 60:
+            continue
+        for _ in range(int(rng.integers(1, 5))):
+            middle = y[spot] + rng.normal(0, 55), x[spot] + rng.normal(0, 55)
+            turn, size, squash = rng.uniform(0, np.pi), rng.uniform(24, 52), rng.uniform(0.5, 0.95)
+            dx, dy = x - middle[1], y - middle[0]
+            u, v = dx * np.cos(turn) + dy * np.sin(turn), dy * np.cos(turn) - dx * np.sin(turn)
+            away = np.hypot(u, v / squash) + 4 * fine
+            kinds[away < size + 12] = STROMA
+            kinds[away < size] = GLAND
+            kinds[away < size - 17] = LUMEN
     # Follicles in the cortex, each a mantle of small cells about a germinal centre.
     for _ in range(int(rng.poisson(26 * look["follicles"]))):
         spot = rng.integers(0, shape[0]), rng.integers(0, shape[1])
@@ -283,7 +300,7 @@ def layout(slide: str, kind: str, center: str, seed: int, **settings: Any) -> La
             if number == 1:
                 raise UserError(f"{slide}: no room for a {size} lesion: give simulation.area_mm2 a larger value")
     nests = (
-        (lesions > 0) & (smooth_noise(rng, shape, 24 / um) > -1.5) & (np.abs(smooth_noise(rng, shape, 75 / um)) > 0.13)
+        (lesions > 0) & (smooth_noise(rng, shape, 24 / um) > -1.5) & (np.abs(smooth_noise(rng, shape, 75 / um)) > look["nesting"])
     )
     kinds[(lesions > 0) & ~nests] = np.where(rng.random() < 0.5, STROMA, CORTEX)
     kinds[nests] = TUMOUR
