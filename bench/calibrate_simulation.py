@@ -2,6 +2,7 @@
 
     python bench/calibrate_simulation.py --real shared/data/real_slides --work /tmp/calibration           # 10 slides
     python bench/calibrate_simulation.py --real shared/data/real_slides --work /tmp/calibration --cohort  # all 54, bags
+    python bench/calibrate_simulation.py --real shared/data/real_slides --work /tmp/calibration --crops crops.png
 
 Tables: optical density and nuclei per centre; AUC of tumour against normal tiles by EfficientNet-Lite0 features and by
 colour alone (5 folds, no slide in two folds); with ``--cohort`` mean pooling against a top-instance model over slides.
@@ -136,6 +137,29 @@ def stains(tiles: np.ndarray) -> dict[str, float]:
             }
         )
     return pd.DataFrame(rows).median().to_dict()
+
+
+def crops(sets: dict[str, pd.DataFrame], output: Path, columns: int = 6) -> None:
+    """Draw tiles side by side: a row for each set of slides, centre and tissue."""
+    from PIL import Image, ImageDraw
+
+    lines = []
+    for tissue in ("tumour", "normal"):
+        for name, rows in sets.items():
+            for center, part in rows.groupby("center"):
+                line = []
+                for row in part[part.annotation != ""].itertuples() if tissue == "tumour" else part.itertuples():
+                    tiles, _, fractions = read_tiles(Path(row.image), Path(row.annotation) if row.annotation else None)
+                    tiles = tiles[fractions > 0.9 if tissue == "tumour" else fractions == 0]
+                    line += [tiles[len(tiles) * k // 3] for k in range(min(3, len(tiles)))]
+                step = max(1, len(line) // columns)
+                lines.append((f"{name} {center}, {tissue}", line[::step][:columns]))
+    page = Image.new("RGB", (columns * (TILE + 4), len(lines) * (TILE + 18)), "white")
+    for number, (title, line) in enumerate(lines):
+        ImageDraw.Draw(page).text((2, number * (TILE + 18) + 2), title, fill="black")
+        for column, tile in enumerate(line):
+            page.paste(Image.fromarray(tile), (column * (TILE + 4), number * (TILE + 18) + 15))
+    page.save(output)
 
 
 def measure(rows: pd.DataFrame, cache: Path, model) -> dict[str, dict]:
@@ -283,6 +307,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--work", type=Path, required=True, help="folder for the slides and the cached features")
     parser.add_argument("--cohort", action="store_true", help="the whole demo cohort, and the slide-level models")
     parser.add_argument("--seed", type=int, default=1802)
+    parser.add_argument("--crops", type=Path, help="only draw tiles of both side by side into this PNG")
     options = parser.parse_args(argv)
     os.environ.setdefault("VIPS_CONCURRENCY", "1")
     import torch
@@ -298,6 +323,9 @@ def main(argv: list[str] | None = None) -> None:
     sets = {"simulated": simulated(table, options.work / "slides", options.seed)}
     if options.real:
         sets["real"] = real(options.real)
+    if options.crops:
+        crops(dict(reversed(sets.items())), options.crops)
+        return
     aucs = {}
     for name, rows in sets.items():
         found = measure(rows, options.work / "features", model)

@@ -148,7 +148,7 @@ GROUND = {
     layout.PARACORTEX: (9, 42, 26, 12),
     layout.MANTLE: (14, 46, 22, 0),
     layout.GERMINAL: (16, 52, 22, 0),
-    layout.TUMOUR: (5, 24, 34, 0),
+    layout.TUMOUR: (6, 38, 34, 0),
     layout.VESSEL: (2, 60, 10, 0),
     layout.HISTIOCYTES: (6, 44, 34, 0),
     layout.GLAND: (8, 40, 24, 0),
@@ -262,33 +262,44 @@ def stamp_cells(
     # Metastasis: cells that abut, with ample pale cytoplasm, and large pale ovoid nuclei with nucleoli. A subtle one
     # has smaller cells, more like histiocytes.
     if (kinds == layout.TUMOUR).any():
-        plain = 1 - look["subtlety"]
-        y, x, _ = sites(11.0 + 2.6 * grade * plain, only[layout.TUMOUR])
-        eosin = 46 + look["cytoplasm"] / 2, 80 + look["cytoplasm"] / 2
-        h = 8 + tint * 0.5, 20 + tint * 0.7
-        size = 6.6 + 1.6 * grade * plain
-        body = _bank(rng, 24, (size * px, 1.28 * size * px), (0.75, 1), h, eosin, 0.26, 1.2, rough=0.07, seam=0.5)
+        s = look["subtlety"]
+
+        def between(clear: tuple[float, float], histiocyte: tuple[float, float]) -> tuple[float, float]:
+            return tuple((1 - s) * a + s * b for a, b in zip(clear, histiocyte, strict=True))
+
+        y, x, _ = sites((1 - s) * (11.6 + 2.4 * grade) + s * 12.0, only[layout.TUMOUR])
+        size = 6.6 + 1.6 * grade
+        eosin = 50 + look["cytoplasm"] / 2, 86 + look["cytoplasm"] / 2
+        radius = between((size, 1.28 * size), (5.8, 8.0))
+        h = between((4 + tint * 0.4, 14 + tint * 0.6), (8 + tint * 0.4, 18 + tint * 0.6))
+        body = _bank(
+            rng, 24, (radius[0] * px, radius[1] * px), (0.72, 1), h, between(eosin, (46, 76)), 0.25, 1.2, seam=0.5
+        )
         _stamp(dark, pink, y, x, body, rng.integers(0, 24, len(y)))
-        low, size = 44 + 34 * look["chromatin"], 0.8 * plain + 0.8 * grade * plain
+        low = 52 + 40 * look["chromatin"]
+        radius = between((4.3 + 0.8 * grade, 5.6 + 0.8 * grade), (3.3, 4.6))
         nucleus = _bank(
             rng,
             64,
-            ((3.5 + size) * px, (4.8 + size) * px),
-            (0.58, 0.95),
-            (low, low + 34),
-            (44, 62),
-            0.25,
+            (radius[0] * px, radius[1] * px),
+            between((0.6, 0.95), (0.5, 0.9)),
+            between((low, low + 34), (52, 92)),
+            (42, 60),
+            0.23,
             1.2,
-            40,
-            (int(grade * plain > 0.25), 1 + int(plain > 0.4)),
-            rough=0.07,
+            36,
+            (int(grade * (1 - s) > 0.25), 1 + int(s < 0.6)),
+            rough=0.08,
         )
-        near = rng.normal(0, 1.0, (2, len(y)))
-        there = rng.random(len(y)) < 0.95
+        near = rng.normal(0, 1.0 - s, (2, len(y)))
+        there = rng.random(len(y)) < 0.96
         _stamp(dark, pink, (y + near[0])[there], (x + near[1])[there], nucleus, rng.integers(0, 64, int(there.sum())))
     # Lymphocytes: small, round, dark, chromatin in clumps.
     small = _bank(rng, 96, (2.2 * px, 2.95 * px), (0.8, 1.0), (135, 188), (36, 58), 0.17, 1.0, 14)
     share = colour_table(0, _SITES) * min(1.0, look["density"] * spots.center.packing)
     share[layout.TUMOUR] = look["infiltrate"]
     uneven = np.clip(1 + look["patchiness"] * layout.smooth_noise(rng, kinds.shape, 18), 0.35, 1.25)
+    nests = kinds == layout.TUMOUR  # lymphocytes lie in groups, so that the cells about them abut
+    uneven[nests] = np.clip(1 + 1.4 * layout.smooth_noise(rng, kinds.shape, 7), 0, 3)[nests]
+    uneven[nests & (spots.lesions > 1)] *= 1.4  # the smaller a deposit, the more of the node's own cells
     put(6.3, np.clip(share, 0, 0.97), small, uneven)

@@ -123,8 +123,12 @@ def _spine(rng: np.random.Generator, kind: str, half: tuple[float, float], side:
         x = np.linspace(-length / 2, length / 2, 200) + rng.uniform(-0.3, 0.3) * max(0.0, 2 * along - 330 - length)
         y = side * across * (np.sqrt(1 - np.clip(x / (along + 150), -0.99, 0.99) ** 2) - 0.36)
         return np.stack([x, y], 1), rng.uniform(40, 54)
-    length, width = (rng.uniform(300, 640), rng.uniform(60, 105)) if kind == "micro" else (60, rng.uniform(26, 44))
-    length = max(10.0, length - 2 * width) if kind == "micro" else rng.uniform(5, 50)
+    if kind == "itc":
+        length, width = rng.uniform(5, 50), rng.uniform(26, 44)
+    else:
+        low, high, thin, thick = (300, 640, 60, 105) if kind == "micro" else (250, 380, 26, 48)
+        length, width = rng.uniform(low, high), rng.uniform(thin, thick)
+        length = max(10.0, length - 2 * width)
     where = rng.uniform(-0.55, 0.55) * along
     reach = across * np.sqrt(1 - (where / along) ** 2)
     middle = np.array([where, side * rng.uniform(0.1, 0.55) * reach])
@@ -180,9 +184,9 @@ def layout(slide: str, kind: str, center: str, seed: int, **settings: Any) -> La
         "grade": float(rng.uniform(0, 1)),  # of the metastasis: size of nuclei, nucleoli
         "cytoplasm": float(rng.uniform(-26, 0)),  # of the metastasis: eosin
         "chromatin": float(rng.uniform(0, 1)),  # of the metastasis: how dark its nuclei are
-        "infiltrate": float(rng.uniform(0.03, 0.22)),  # lymphocytes among tumour cells
+        "infiltrate": float(rng.uniform(0.06, 0.38)),  # lymphocytes among tumour cells
         "nesting": float(rng.uniform(0.10, 0.30)),  # of the metastasis: how much stroma parts its nests
-        "subtlety": float(rng.uniform(0, 1)),  # of the metastasis: 0 large cells, 1 hardly more than histiocytes
+        "subtlety": float(rng.uniform(0, 0.75)),  # of the metastasis: 0 large cells, 1 hardly more than histiocytes
         "glands": float(np.clip(rng.normal(0.5, 0.4 * spread), 0, 1.3)),
     }
 
@@ -265,10 +269,8 @@ def layout(slide: str, kind: str, center: str, seed: int, **settings: Any) -> La
 
     lesions = np.zeros(shape, np.uint8)
     wanted = {"negative": [], "itc": ["itc"] * 2, "micro": ["micro"], "macro": ["macro"]}[kind].copy()
-    if kind == "micro":
-        wanted += [str(rng.choice(["micro", "itc"]))] * int(rng.random() < 0.6)
-    if kind == "macro":
-        wanted += [str(rng.choice(["micro", "itc"]))] * int(rng.random() < 0.45)
+    if kind in ("micro", "macro"):  # as on real slides, small ones lie beside the largest
+        wanted += [str(size) for size in rng.choice(["small", "itc"], rng.poisson(2.5), p=(0.8, 0.2))]
     first = int(rng.choice([-1, 1]))
     for number, size in enumerate(wanted, start=1):
         side = first if number == 1 else -first
@@ -300,7 +302,9 @@ def layout(slide: str, kind: str, center: str, seed: int, **settings: Any) -> La
             if number == 1:
                 raise UserError(f"{slide}: no room for a {size} lesion: give simulation.area_mm2 a larger value")
     nests = (
-        (lesions > 0) & (smooth_noise(rng, shape, 24 / um) > -1.5) & (np.abs(smooth_noise(rng, shape, 75 / um)) > look["nesting"])
+        (lesions > 0)
+        & (smooth_noise(rng, shape, 24 / um) > -1.4)
+        & (np.abs(smooth_noise(rng, shape, 75 / um)) > look["nesting"])
     )
     kinds[(lesions > 0) & ~nests] = np.where(rng.random() < 0.5, STROMA, CORTEX)
     kinds[nests] = TUMOUR
@@ -336,7 +340,7 @@ def diameter(mask: np.ndarray, cell_um: float) -> float:
 
 def _right_size(mask: np.ndarray, kind: str, um: float) -> bool:
     # The challenge's classes, with a margin so that smoothing the outline changes none.
-    low, high = {"itc": (40, 180), "micro": (240, 1900), "macro": (2040, 1e9)}[kind]
+    low, high = {"itc": (40, 180), "small": (240, 600), "micro": (240, 1900), "macro": (2040, 1e9)}[kind]
     return low < diameter(mask, um) < high
 
 
