@@ -169,7 +169,7 @@ def test_cohort_is_balanced_and_named_as_in_camelyon():
         classes = [row["class"] for row in part if row["label"]]
         assert classes.count("macro") >= 3
         assert classes.count("micro") >= 3
-        assert 1 <= classes.count("itc") <= 2
+        assert classes.count("itc") == 1
         assert all((row["class"] == "negative") == (row["label"] == 0) for row in rows)
     assert {"normal_001", "tumor_001", "test_001"} <= {row["slide"] for row in rows}
 
@@ -238,7 +238,7 @@ def test_small_lesions_lie_beside_the_largest_and_are_smaller():
         sizes = [layout.diameter(spots.lesions == which, spots.cell_um) for which in range(1, count + 1)]
         assert sizes[0] > 2000 and all(size < 620 for size in sizes[1:])
         more += count - 1
-    assert 10 <= more <= 35, "2.5 a slide on the average: 20 of 8 slides"
+    assert 12 <= more <= 40, "3 a slide on the average: 24 of 8 slides, less those without room"
 
 
 def nuclei(subtlety: float) -> np.ndarray:

@@ -67,8 +67,8 @@ def cohort(n_train: int = 30, n_test: int = 24, seed: int = 1802) -> list[dict[s
             raise UserError(f"simulated cohort: {count} {split} slides: give an even number of at least 4")
         half = count // 2
         rng = generator(seed, "cohort", split)
-        # ITC alone hardly shows in a bag: a few slides, as among patients.
-        kinds = ["itc"] * (half // 8 if split == "train" else half // 6)
+        # ITC alone hardly shows in a bag: one slide of each split.
+        kinds = ["itc"] * int(half >= 8)
         kinds += ["macro"] * max(1, round(0.4 * half))
         kinds += ["micro"] * (half - len(kinds))
         kinds = [str(kind) for kind in rng.permutation(kinds)]
@@ -186,7 +186,7 @@ def layout(slide: str, kind: str, center: str, seed: int, **settings: Any) -> La
         "chromatin": float(rng.uniform(0, 1)),  # of the metastasis: how dark its nuclei are
         "infiltrate": float(rng.uniform(0.06, 0.38)),  # lymphocytes among tumour cells
         "nesting": float(rng.uniform(0.10, 0.30)),  # of the metastasis: how much stroma parts its nests
-        "subtlety": float(rng.uniform(0, 0.75)),  # of the metastasis: 0 large cells, 1 hardly more than histiocytes
+        "subtlety": float(rng.uniform(0, 0.7)),  # of the metastasis: 0 large cells, 1 hardly more than histiocytes
         "glands": float(np.clip(rng.normal(0.5, 0.4 * spread), 0, 1.3)),
     }
 
@@ -270,7 +270,7 @@ def layout(slide: str, kind: str, center: str, seed: int, **settings: Any) -> La
     lesions = np.zeros(shape, np.uint8)
     wanted = {"negative": [], "itc": ["itc"] * 2, "micro": ["micro"], "macro": ["macro"]}[kind].copy()
     if kind in ("micro", "macro"):  # as on real slides, small ones lie beside the largest
-        wanted += [str(size) for size in rng.choice(["small", "itc"], rng.poisson(2.5), p=(0.8, 0.2))]
+        wanted += [str(size) for size in rng.choice(["small", "itc"], rng.poisson(3), p=(0.8, 0.2))]
     first = int(rng.choice([-1, 1]))
     for number, size in enumerate(wanted, start=1):
         side = first if number == 1 else -first
