@@ -218,7 +218,7 @@ def test_a_cohort_that_cannot_be_balanced_is_refused(counts):
 
 def test_glands_are_rings_of_epithelium_about_a_lumen_and_never_in_a_lesion():
     rings = lumens = 0
-    for name in ("a", "b", "c", "d", "e", "f"):
+    for name in "abcdefghij":
         spots = layout.layout(name, "micro", "centre_a", 5)
         lumen = spots.kinds == layout.LUMEN
         edge = ndimage.binary_dilation(lumen) & ~lumen
@@ -226,7 +226,7 @@ def test_glands_are_rings_of_epithelium_about_a_lumen_and_never_in_a_lesion():
         lumens += int(edge.sum())
         inside = spots.lesions > 0
         assert not np.isin(spots.kinds[inside], (layout.GLAND, layout.LUMEN)).any()
-    assert lumens > 100, "some of six slides have glands"
+    assert lumens > 80, "some of ten slides have glands"
     assert rings > 0.7 * lumens, "the rest is cut by a trabecula, a follicle, a vessel"
 
 
