@@ -301,5 +301,5 @@ def stamp_cells(
     uneven = np.clip(1 + look["patchiness"] * layout.smooth_noise(rng, kinds.shape, 18), 0.35, 1.25)
     nests = kinds == layout.TUMOUR  # lymphocytes lie in groups, so that the cells about them abut
     uneven[nests] = np.clip(1 + 1.4 * layout.smooth_noise(rng, kinds.shape, 7), 0, 3)[nests]
-    uneven[nests & (spots.lesions > 1)] *= 1.6  # the smaller a deposit, the more of the node's own cells
+    uneven[nests & (spots.lesions > 1)] *= 2.3  # the smaller a deposit, the more of the node's own cells
     put(6.3, np.clip(share, 0, 0.97), small, uneven)

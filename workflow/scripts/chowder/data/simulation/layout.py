@@ -184,9 +184,9 @@ def layout(slide: str, kind: str, center: str, seed: int, **settings: Any) -> La
         "grade": float(rng.uniform(0, 1)),  # of the metastasis: size of nuclei, nucleoli
         "cytoplasm": float(rng.uniform(-26, 0)),  # of the metastasis: eosin
         "chromatin": float(rng.uniform(0, 1)),  # of the metastasis: how dark its nuclei are
-        "infiltrate": float(rng.uniform(0.06, 0.38)),  # lymphocytes among tumour cells
+        "infiltrate": float(rng.uniform(0.06, 0.32)),  # lymphocytes among tumour cells
         "nesting": float(rng.uniform(0.10, 0.30)),  # of the metastasis: how much stroma parts its nests
-        "subtlety": float(rng.uniform(0, 0.7)),  # of the metastasis: 0 large cells, 1 hardly more than histiocytes
+        "subtlety": float(rng.uniform(0, 0.5)),  # of the metastasis: 0 large cells, 1 hardly more than histiocytes
         "glands": float(np.clip(rng.normal(0.5, 0.4 * spread), 0, 1.3)),
     }
 
