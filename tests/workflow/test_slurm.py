@@ -29,8 +29,9 @@ def sent(output: str) -> dict[str, int]:
 
 
 def test_camelyon16_is_less_than_a_hundred_slurm_jobs(fresh, tmp_path, monkeypatch):
-    (tmp_path / "sinfo").write_text("#!/bin/sh\necho gpu:a100:4\n")
-    (tmp_path / "sinfo").chmod(0o755)
+    for name, says in (("sinfo", "gpu:a100:4"), ("squeue", "")):  # without squeue or sacct the plugin does not start
+        (tmp_path / name).write_text(f"#!/bin/sh\necho {says}\n")
+        (tmp_path / name).chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
     plan = snakemake(fresh, "-n", *PROFILE, "--configfile", "config/camelyon16.yaml").stdout
     jobs, rules = sent(plan), planned(plan)

@@ -154,6 +154,7 @@ def test_checksums_to_table_over_a_bad_network_with_few_slides_on_disk(tiny, mir
     assert sent[f"{DRAWN}.tif"] < 0.5 * size(mirror / f"images/{DRAWN}.tif")
 
 
+@pytest.mark.skipif(not os.environ.get("CHOWDER_LONG"), reason="a minute: set CHOWDER_LONG=1 to run it")
 def test_whole_slides_that_are_kept_give_the_same_table(mirror, streamed, tmp_path):
     folder = clone(tmp_path / "clone")
     with FaultServer(root=mirror) as server:
@@ -224,6 +225,7 @@ class Huge(bytes):
         return 10**17
 
 
+@pytest.mark.skipif(not os.environ.get("CHOWDER_LONG"), reason="two minutes: set CHOWDER_LONG=1 to run it")
 def test_after_a_kill_of_snakemake_no_byte_comes_twice(tiny, mirror, tmp_path):
     folder = clone(tmp_path / "clone")
     images = sorted(mirror.glob("images/*"))
