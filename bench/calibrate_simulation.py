@@ -315,7 +315,6 @@ def main(argv: list[str] | None = None) -> None:
     from chowder.data.simulation import layout
 
     torch.set_num_threads(1)
-    model = encoder()
     table = pd.DataFrame(layout.cohort(seed=options.seed))
     if not options.cohort:
         tumour, normal = table[(table.label == 1) & (table["class"] != "itc")], table[table.label == 0]
@@ -326,6 +325,7 @@ def main(argv: list[str] | None = None) -> None:
     if options.crops:
         crops(dict(reversed(sets.items())), options.crops)
         return
+    model = encoder()
     aucs = {}
     for name, rows in sets.items():
         found = measure(rows, options.work / "features", model)

@@ -225,9 +225,7 @@ def layout(slide: str, kind: str, center: str, seed: int, **settings: Any) -> La
         if depth[spot] < 50:
             continue
         turn, size, squash = rng.uniform(0, np.pi), rng.uniform(45, 120), rng.uniform(0.35, 0.9)
-        dx, dy = x - x[spot], y - y[spot]
-        u, v = dx * np.cos(turn) + dy * np.sin(turn), dy * np.cos(turn) - dx * np.sin(turn)
-        kinds[np.hypot(u, v / squash) + 22 * fine < size] = HISTIOCYTES
+        kinds[_elliptic(x - x[spot], y - y[spot], turn, squash) + 22 * fine < size] = HISTIOCYTES
     # Benign glands: a ring of epithelium about a lumen, alone or a few together, with a little stroma.
     for _ in range(int(rng.poisson(4 * look["glands"]))):
         spot = rng.integers(0, shape[0]), rng.integers(0, shape[1])
@@ -236,9 +234,7 @@ def layout(slide: str, kind: str, center: str, seed: int, **settings: Any) -> La
         for _ in range(int(rng.integers(1, 5))):
             middle = y[spot] + rng.normal(0, 55), x[spot] + rng.normal(0, 55)
             turn, size, squash = rng.uniform(0, np.pi), rng.uniform(24, 52), rng.uniform(0.5, 0.95)
-            dx, dy = x - middle[1], y - middle[0]
-            u, v = dx * np.cos(turn) + dy * np.sin(turn), dy * np.cos(turn) - dx * np.sin(turn)
-            away = np.hypot(u, v / squash) + 4 * fine
+            away = _elliptic(x - middle[1], y - middle[0], turn, squash) + 4 * fine
             kinds[away < size + 12] = STROMA
             kinds[away < size] = GLAND
             kinds[away < size - 17] = LUMEN
@@ -248,9 +244,7 @@ def layout(slide: str, kind: str, center: str, seed: int, **settings: Any) -> La
         if not 130 < depth[spot] < 420:
             continue
         size, squash, turn = rng.uniform(70, 170), rng.uniform(0.65, 1.0), rng.uniform(0, np.pi)
-        dx, dy = x - x[spot], y - y[spot]
-        u, v = dx * np.cos(turn) + dy * np.sin(turn), dy * np.cos(turn) - dx * np.sin(turn)
-        away = np.hypot(u, v / squash) + 14 * fine
+        away = _elliptic(x - x[spot], y - y[spot], turn, squash) + 14 * fine
         kinds[(away < size + rng.uniform(20, 45)) & (kinds != STROMA)] = MANTLE
         kinds[away < size] = GERMINAL
     # Stroma: capsule, trabeculae, and a hilum with fat.
@@ -310,6 +304,12 @@ def layout(slide: str, kind: str, center: str, seed: int, **settings: Any) -> La
     kinds[nests] = TUMOUR
     kinds[~tissue | (tears & (lesions == 0))] = GLASS
     return Layout(kinds, lesions, depth, um, site, look)
+
+
+def _elliptic(dx: np.ndarray, dy: np.ndarray, turn: float, squash: float) -> np.ndarray:
+    """Distance (um) along the axis at ``turn`` (radians); across it, it counts 1 / ``squash`` times as much."""
+    u, v = dx * np.cos(turn) + dy * np.sin(turn), dy * np.cos(turn) - dx * np.sin(turn)
+    return np.hypot(u, v / squash)
 
 
 def _along(line: np.ndarray, shape: tuple[int, int], um: float) -> np.ndarray:
