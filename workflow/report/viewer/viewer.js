@@ -109,6 +109,14 @@ function ranked() {
   return slide.order[method];
 }
 
+// The close-up shows the tile that is chosen now, which may not be the one for which its pyramid was opened.
+function fit() {
+  if (chosen === null || !close.isOpen() || closeUp !== slide.pyramid) return;
+  close.viewport.fitBounds(place(chosen), true);
+  close.forceRedraw();
+}
+close.addHandler("open", () => { close.forceResize(); fit(); });
+
 function choose(i, move) {
   chosen = i;
   const rank = ranked().indexOf(i) + 1;
@@ -123,9 +131,8 @@ function choose(i, move) {
   if (!frame) { frame = document.createElement("div"); frame.className = "chosen"; }
   viewer.removeOverlay(frame);
   viewer.addOverlay({ element: frame, location: place(i) });
-  const fit = () => { close.viewport.fitBounds(place(i), true); close.forceRedraw(); };
   if (closeUp === slide.pyramid) fit();
-  else { close.addOnceHandler("open", () => { close.forceResize(); fit(); }); close.open(slide.pyramid); closeUp = slide.pyramid; }
+  else { closeUp = slide.pyramid; close.open(closeUp); }
   if (move) {
     const box = place(i), wide = 8 * side();
     viewer.viewport.fitBounds(new OpenSeadragon.Rect(box.x + side() / 2 - wide / 2, box.y + side() / 2 - wide / 2, wide, wide));
