@@ -4,7 +4,7 @@ CORES ?= all
 LOCK := envs/requirements.lock
 READY := .venv/.ready
 
-.PHONY: demo demo-modern docs crate wheel init faults test fuzz lint bench report reruns doctor audit env lock clean-env
+.PHONY: demo demo-modern docs pictures crate wheel init faults test fuzz lint bench report reruns doctor audit env lock clean-env
 .DELETE_ON_ERROR:
 
 env: $(READY)
@@ -40,6 +40,10 @@ docs: env
 	.venv/bin/python docs/make_reference.py
 	NO_MKDOCS_2_WARNING=1 .venv/bin/python -m mkdocs build
 	@echo "open: site/index.html"
+
+# The README's picture, out of a finished demo
+pictures: env
+	.venv/bin/python docs/make_pictures.py
 
 # The demo's run as a Workflow Run RO-Crate: results/demo/crate.zip
 crate: env
