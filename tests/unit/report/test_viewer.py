@@ -166,10 +166,18 @@ CLICKS = """
     result.tissue = [before, getComputedStyle(outlines.tissue).visibility].join(" to ");
     byId("sort").value = "error"; byId("sort").dispatchEvent(new Event("change"));
     result.by_error = Array.from(document.querySelectorAll("nav a"), (a) => a.textContent);
+    const turned = () => new Promise((done) => addEventListener("hashchange", done, { once: true }));
+    let turn = turned();
+    location.hash = "#slide=two&method=a"; // and back before its data are there
+    await turn; turn = turned();
+    location.hash = "#slide=one&method=a";
+    await turn; await wait(() => SLIDE_DATA.two); await new Promise((done) => setTimeout(done, 200));
+    result.latest = slide.slide;
     document.querySelectorAll("nav a")[0].click();
     await wait(() => document.body.dataset.ready === "two");
     await wait(() => document.querySelector("nav a[aria-current]").textContent.startsWith("two"));
     result.link = location.hash;
+    result.close_up = close.world.getItemCount();
     const named = (e) => e.closest("label") || e.getAttribute("aria-label") || e.textContent.trim();
     const controls = Array.from(document.querySelectorAll("header, nav, main, aside").values());
     result.unlabelled = controls.flatMap((part) => [...part.querySelectorAll("button, select, input")])
@@ -192,4 +200,5 @@ def test_clicks_in_a_browser_show_tiles_layers_and_slides(pages):
     assert found["opacity"] == "0" and found["tissue"] == "hidden to visible"
     assert found["by_error"][0].startswith("two") and "normal, p = 0.800" in found["by_error"][0]
     assert "slide=two" in found["link"] and "method=a" in found["link"]
+    assert found["latest"] == "one" and found["close_up"] == 0  # no picture of the slide before
     assert found["unlabelled"] == 0 and found["wide"]

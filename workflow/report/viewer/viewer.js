@@ -2,7 +2,7 @@
 "use strict";
 const byId = (id) => document.getElementById(id);
 window.SLIDE_DATA = window.SLIDE_DATA || {};
-let slide = null, method = null, chosen = null, layer = null, outlines = {}, frame = null, start = null, closeUp = null;
+let slide = null, method = null, chosen = null, layer = null, outlines = {}, frame = null, start = null, closeUp = null, asked = 0;
 
 const options = {
   drawer: "canvas", showNavigationControl: false, showNavigator: true, navigatorPosition: "BOTTOM_RIGHT", animationTime: 0.4,
@@ -153,7 +153,8 @@ async function open() {
   if (SLIDES.methods.includes(wanted.get("method"))) method = wanted.get("method");
   byId("method").value = method;
   try {
-    const next = await load(name);
+    const mine = ++asked, next = await load(name);
+    if (mine !== asked) return; // another slide was asked for meanwhile
     const same = slide === next;
     slide = next;
     start = wanted.has("x") ? wanted : null;
@@ -173,7 +174,8 @@ function goTo() {
 }
 
 viewer.addHandler("open", () => {
-  layer = null; outlines = {}; frame = null;
+  layer = null; outlines = {}; frame = null; chosen = null;
+  close.close(); closeUp = null;
   viewer.forceResize(); // the page may have got another layout since the viewer was made
   viewer.viewport.goHome(true);
   drawScores(); drawOutlines(); goTo();
@@ -204,6 +206,7 @@ byId("in").addEventListener("click", () => viewer.viewport.zoomBy(1.5));
 byId("out").addEventListener("click", () => viewer.viewport.zoomBy(1 / 1.5));
 byId("home").addEventListener("click", () => viewer.viewport.goHome());
 byId("best").addEventListener("click", () => {
+  if (!slide) return;
   const order = ranked(), at = chosen === null ? 0 : (order.indexOf(chosen) + 1) % order.length;
   choose(order[at], true);
 });
