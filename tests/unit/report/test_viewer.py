@@ -165,7 +165,11 @@ CLICKS = """
     byId("tissue").click();
     result.tissue = [before, getComputedStyle(outlines.tissue).visibility].join(" to ");
     byId("sort").value = "error"; byId("sort").dispatchEvent(new Event("change"));
-    result.by_error = Array.from(document.querySelectorAll("nav a"), (a) => a.textContent);
+    const names = () => Array.from(document.querySelectorAll("nav a"), (a) => a.textContent);
+    result.by_error = names();
+    byId("sort").value = "name"; SLIDES.slides.reverse(); list();
+    result.by_name = names();
+    byId("sort").value = "error"; SLIDES.slides.reverse(); list();
     const turned = () => new Promise((done) => addEventListener("hashchange", done, { once: true }));
     let turn = turned();
     location.hash = "#slide=two&method=a"; // and back before its data are there
@@ -199,6 +203,7 @@ def test_clicks_in_a_browser_show_tiles_layers_and_slides(pages):
     assert found["picture"] == "300 300 100"  # of the tile
     assert found["opacity"] == "0" and found["tissue"] == "hidden to visible"
     assert found["by_error"][0].startswith("two") and "normal, p = 0.800" in found["by_error"][0]
+    assert found["by_name"][0].startswith("one") and found["by_name"][1].startswith("two")
     assert "slide=two" in found["link"] and "method=a" in found["link"]
     assert found["latest"] == "one" and found["close_up"] == 0  # no picture of the slide before
     assert found["unlabelled"] == 0 and found["wide"]

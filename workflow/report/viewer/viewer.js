@@ -28,6 +28,7 @@ function error(one) {
 
 function list() {
   const by = byId("sort").value, slides = [...SLIDES.slides];
+  if (by === "name") slides.sort((a, b) => a.slide.localeCompare(b.slide, "en", { numeric: true }));
   if (by === "probability") slides.sort((a, b) => (b.probability[method] ?? -1) - (a.probability[method] ?? -1));
   if (by === "error") slides.sort((a, b) => error(b) - error(a));
   byId("slides").replaceChildren(...slides.map((one) => {
