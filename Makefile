@@ -31,7 +31,7 @@ init: env
 	PYTHONPATH=workflow/scripts .venv/bin/python workflow/scripts/init.py $(if $(SLIDES),--slides "$(SLIDES)") \
 	  $(if $(LABELS),--labels "$(LABELS)") $(if $(NAME),--name "$(NAME)") $(INIT)
 
-# Faults on purpose, about 45 minutes: docs/operations.md
+# Faults on purpose, an hour and more: docs/operations.md
 faults: env
 	.venv/bin/python -m tests.faults --write
 

@@ -8,8 +8,8 @@
 # Where no registry of images answers, the base is made from the distribution's own packages (debootstrap, python 3.11).
 set -eu
 case ${1:-} in
-"") run=tiny options="--configfile tests/workflow/tiny.yaml" ;;
---demo) run=demo options= ;;
+"") run=tiny target=benchmark options="--configfile tests/workflow/tiny.yaml" ;;
+--demo) run=demo target= options= ;;
 *) echo "error: $1: use --demo, or nothing"; exit 2 ;;
 esac
 cd "$(dirname "$0")/../.."
@@ -34,7 +34,6 @@ $podman image inspect chowder --format 'image: {{.Size}} bytes'
 mkdir -p "$work/inside" "$work/outside"
 begun=$(date +%s)
 limits="--ulimit nofile=4096:4096 --ulimit nproc=4096:4096" # podman's own may be above what this machine allows
-target=$([ $run = demo ] || echo benchmark)
 # shellcheck disable=SC2086
 $podman run --rm --network none $limits -v "$work/inside:/work/results" -v "$PWD/tests:/work/tests:ro" chowder \
   $target $options

@@ -1,6 +1,6 @@
 """Faults on purpose: kills at every stage, full and read-only disks, damaged files. One command, a table as output.
 
-    python -m tests.faults                     everything: about an hour on 2 cores; root for the full disks
+    python -m tests.faults                     everything: an hour and more on 2 cores; root for the full disks
     python -m tests.faults kills --stages embed
     python -m tests.faults --write             also puts the table into docs/operations.md
 

@@ -21,12 +21,13 @@ FLAGS += ["--disable-background-networking", "--disable-component-update", "--hi
 pytestmark = pytest.mark.skipif(not CHROMIUM, reason="chromium is not installed (apt-get install chromium)")
 
 
-def title(path, profile, width, seconds=180):
+def title(path, width, seconds=180):
     """Return what the page's script leaves in its title as JSON, by the real clock: pictures load as on a screen.
 
     The browser's list of open pages is asked for it, since ``--dump-dom`` either does not wait for a script or runs on
     a virtual clock that does not wait for pictures.
     """
+    profile = path.parent / "profile"
     command = [CHROMIUM, *FLAGS, f"--user-data-dir={profile}", f"--window-size={width},700"]
     command += ["--remote-debugging-port=0", path.as_uri()]
     found = ""
@@ -52,7 +53,7 @@ def seen(page, folder, script, width=1000):
     ask = f"<script>(async function () {{{script}}})().catch((e) => ({{ error: String(e) }}))"
     ask += ".then((found) => { document.title = JSON.stringify(found); });</script></body>"
     path.write_text(page.replace("</body>", ask))
-    return title(path, folder / "profile", width)
+    return title(path, width)
 
 
 def test_the_benchmark_table_sorts_hides_and_keeps_names_and_heading_in_view(tmp_path):

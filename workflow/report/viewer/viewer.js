@@ -159,7 +159,7 @@ async function open() {
     const same = slide === next;
     slide = next;
     start = wanted.has("x") ? wanted : null;
-    if (same) { drawScores(); goTo(); } else { chosen = null; viewer.open(slide.pyramid); }
+    if (same) { drawScores(); goTo(); } else { chosen = closeUp = null; close.close(); viewer.open(slide.pyramid); }
     list();
   } catch (problem) {
     byId("what").textContent = problem.message;
@@ -175,8 +175,7 @@ function goTo() {
 }
 
 viewer.addHandler("open", () => {
-  layer = null; outlines = {}; frame = null; chosen = null;
-  close.close(); closeUp = null;
+  layer = null; outlines = {}; frame = null;
   viewer.forceResize(); // the page may have got another layout since the viewer was made
   viewer.viewport.goHome(true);
   drawScores(); drawOutlines(); goTo();
@@ -207,7 +206,7 @@ byId("in").addEventListener("click", () => viewer.viewport.zoomBy(1.5));
 byId("out").addEventListener("click", () => viewer.viewport.zoomBy(1 / 1.5));
 byId("home").addEventListener("click", () => viewer.viewport.goHome());
 byId("best").addEventListener("click", () => {
-  if (!slide) return;
+  if (!viewer.isOpen()) return;
   const order = ranked(), at = chosen === null ? 0 : (order.indexOf(chosen) + 1) % order.length;
   choose(order[at], true);
 });
